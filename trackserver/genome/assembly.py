@@ -1,0 +1,118 @@
+"""An assembly's ordered chromosomes, and the one place that knows how they lie on the absolute axis.
+
+HiGlass draws a genome as one axis: the chromosomes end to end in the assembly's order. Everything that is
+drawn goes through `Assembly.absolute` and `Assembly.segments`, so nothing can disagree about where a base is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+
+from trackserver.errors import BadLocus, DataError, UnknownAssembly, UnknownChromosome
+from trackserver.genome.locus import Locus
+
+# The orders bioframe ships with the package: no network.
+KNOWN = ("hg38", "hg19", "mm10", "mm39", "sacCer3")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Part of a chromosome, and where its first base lies on the absolute axis."""
+
+    locus: Locus
+    offset: int
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Chromosome names and sizes, in drawing order."""
+
+    name: str
+    chroms: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.chroms or len(set(self.chroms)) != len(self.chroms):
+            raise DataError(f"Assembly {self.name} needs at least one chromosome, each named once.")
+        if any(size <= 0 for size in self.sizes):
+            raise DataError(f"Assembly {self.name} has a chromosome without a positive size.")
+
+    @cached_property
+    def length(self) -> int:
+        return sum(self.sizes)
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """Absolute position of each chromosome's first base."""
+        return dict(zip(self.chroms, accumulate(self.sizes, initial=0), strict=False))
+
+    @cached_property
+    def chromsizes(self) -> dict[str, int]:
+        return dict(zip(self.chroms, self.sizes, strict=True))
+
+    @cached_property
+    def _aliases(self) -> dict[str, str]:
+        aliases = {}
+        for chrom in self.chroms:
+            bare = chrom[3:] if chrom.lower().startswith("chr") else chrom
+            for alias in (bare, f"chr{bare}", "MT" if bare == "M" else bare, "M" if bare == "MT" else bare):
+                aliases[alias.lower()] = chrom
+        return aliases
+
+    def resolve(self, chrom: str) -> str:
+        """The assembly's own name for a chromosome people call `1`, `chr1`, `CHR1` or `MT`."""
+        if chrom in self.chromsizes:
+            return chrom
+        try:
+            return self._aliases[chrom.lower()]
+        except KeyError:
+            raise UnknownChromosome(chrom, self.name, self.chroms) from None
+
+    def check(self, locus: Locus) -> Locus:
+        """The same locus, known to lie on one of the chromosomes."""
+        chrom = self.resolve(locus.chrom)
+        size = self.chromsizes[chrom]
+        if not 0 <= locus.start < locus.end <= size:
+            raise BadLocus(f"{locus} does not lie on {chrom}, which is {size:,} bp long in {self.name}.")
+        return Locus(chrom, locus.start, locus.end)
+
+    def absolute(self, chrom: str, position: int) -> int:
+        """Position on the absolute axis of a 0-based position on a chromosome."""
+        return self.offsets[self.resolve(chrom)] + position
+
+    def segments(self, start: int, end: int) -> Iterator[Segment]:
+        """The chromosome parts that the absolute interval [start, end) covers, in order."""
+        for chrom, size in zip(self.chroms, self.sizes, strict=True):
+            offset = self.offsets[chrom]
+            lo, hi = max(start - offset, 0), min(end - offset, size)
+            if lo < hi:
+                yield Segment(Locus(chrom, lo, hi), offset + lo)
+
+
+def from_chromsizes(name: str, path: Path) -> Assembly:
+    """Read `name<TAB>size` lines; a FASTA index (.fai) reads the same way."""
+    try:
+        lines = [line.split("\t") for line in path.read_text().splitlines() if line.strip()]
+        return from_pairs(name, ((fields[0], int(fields[1])) for fields in lines))
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}; give --chromsizes a file of 'name<TAB>size' lines.") from None
+    except (IndexError, ValueError, UnicodeDecodeError):
+        raise DataError(f"{path} is not a chromsizes file: each line should read 'name<TAB>size'.") from None
+
+
+def from_pairs(name: str, pairs: Iterable[tuple[str, int]]) -> Assembly:
+    listed = list(pairs)
+    return Assembly(name, tuple(chrom for chrom, _ in listed), tuple(size for _, size in listed))
+
+
+def known(name: str) -> Assembly:
+    """hg38, hg19, mm10, mm39 or sacCer3: the assembled chromosomes in their usual order (bioframe's tables)."""
+    if name not in KNOWN:
+        raise UnknownAssembly(name, KNOWN)
+    import bioframe
+
+    return from_pairs(name, bioframe.assembly_info(name).chromsizes.items())

@@ -1,0 +1,61 @@
+"""A place on a chromosome, and what people type for one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bioframe.core.stringops import parse_region_string
+
+from trackserver.errors import BadLocus
+
+
+@dataclass(frozen=True, order=True)
+class Locus:
+    """A stretch of a chromosome, 0-based and half-open: `Locus("chr1", 0, 100)` is the first hundred bases."""
+
+    chrom: str
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __str__(self) -> str:
+        """As people write it: counted from 1, both ends included."""
+        return f"{self.chrom}:{self.start + 1:,}-{self.end:,}"
+
+    def overlaps(self, other: Locus) -> bool:
+        return self.chrom == other.chrom and self.start < other.end and other.start < self.end
+
+
+_SINGLE = re.compile(r"^(?P<chrom>[^:\s]+):(?P<position>\d[\d,]*)$")
+_WHITESPACE = re.compile(r"\s+")
+
+
+def parse_locus(text: str) -> Locus:
+    """`chr1:47,680,001-47,700,000`, `chr1:1kb-2M` or one position `chr1:47,690,516`, counted from 1.
+
+    The chromosome's name and size are not checked here: `Assembly.check` does that.
+    """
+    compact = _WHITESPACE.sub("", text)
+    if single := _SINGLE.match(compact):
+        position = int(single["position"].replace(",", ""))
+        return _checked(text, Locus(single["chrom"], position - 1, position))
+    try:
+        chrom, start, end = parse_region_string(compact)
+    except ValueError:
+        raise _bad(text) from None
+    if start is None or end is None or not chrom:
+        raise _bad(text)
+    return _checked(text, Locus(chrom, int(start) - 1 if start else 0, int(end)))
+
+
+def _checked(text: str, locus: Locus) -> Locus:
+    if not 0 <= locus.start < locus.end:
+        raise BadLocus(f"'{text}' is not a locus: it should start at 1 or later and end after it starts.")
+    return locus
+
+
+def _bad(text: str) -> BadLocus:
+    return BadLocus(f"'{text}' is not a locus; write chr1:47,680,001-47,700,000, positions counted from 1.")
