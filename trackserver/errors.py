@@ -79,7 +79,7 @@ class UnknownTrack(NotFound):
     def __init__(self, selection: object, model: str, n_tracks: int):
         self.selection = selection
         super().__init__(
-            f"Model '{model}' has no track '{selection}'; it has {n_tracks}, numbered 0 to {n_tracks - 1}. "
+            f"'{model}' has no track '{selection}'; it has {n_tracks}, numbered 0 to {n_tracks - 1}. "
             "Select by index (0-9,25), by field (assay=DNASE,biosample=K562) or by name (CTCF*)."
         )
 

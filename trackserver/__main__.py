@@ -1,0 +1,5 @@
+"""`python -m trackserver`."""
+
+from trackserver.cli import main
+
+main()

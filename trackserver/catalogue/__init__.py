@@ -1,0 +1,1 @@
+"""What a site knows: its settings, files, tilesets, effects and views."""

@@ -1,0 +1,199 @@
+"""Effects of a site: asked, computed once, kept in `effects/<id>/` and served as tilesets.
+
+An effect's directory holds `effect.json` (everything but the arrays), `ref.npy` and `alt.npy` (T, bins). It
+appears whole or not at all, so a reader never sees half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trackserver import __version__
+from trackserver.catalogue.site import Site
+from trackserver.errors import InvalidRequest, SiteReadOnly, UnknownEffect, UnknownTileset
+from trackserver.genome.locus import Locus
+from trackserver.genome.variant import Variant, parse_variant
+from trackserver.models import registry
+from trackserver.models.card import ModelCard, select
+from trackserver.tiles.array import ArrayTileset
+from trackserver.tiles.grid import Grid
+from trackserver.variants.effect import Effect, Question, check_variants, effect
+from trackserver.variants.scores import TrackScores, rank
+
+if TYPE_CHECKING:
+    from trackserver.predict.engine import Predictor
+
+ALLELES = ("ref", "alt", "delta")
+_UID = re.compile(r"^fx-(?P<id>[0-9a-f]{20})-(?P<track>\d{1,5})-(?P<allele>ref|alt|delta)$")
+_ID = re.compile(r"^[0-9a-f]{20}$")
+_loading = threading.Lock()
+
+
+def ask(site: Site, model: str, assembly: str, variants: Sequence[str], tracks: str | None = None) -> Question:
+    """Everything that identifies an effect, checked: the model, the reference, the window, the tracks."""
+    card = registry.card(site.models, model)
+    lies_on = site.assembly(assembly)
+    genome = site.genome(assembly)
+    parsed = tuple(sorted(parse_variant(text, lies_on) for text in variants))
+    check_variants(parsed, card, genome, lies_on)
+    return Question(
+        model=card.id,
+        weights_sha256=card.weights_sha256,
+        assembly=assembly,
+        fasta_sha256=site.fasta_sha256(assembly),
+        variants=parsed,
+        tracks=select(card, tracks),
+    )
+
+
+def stored(site: Site, effect_id: str) -> dict[str, Any] | None:
+    """The description of a computed effect, or None."""
+    if not _ID.match(effect_id):
+        raise UnknownEffect(effect_id)
+    try:
+        return dict(json.loads((site.effects / effect_id / "effect.json").read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def compute(site: Site, question: Question) -> dict[str, Any]:
+    """The effect's description, from the site where it is stored, else computed and stored now."""
+    if found := stored(site, question.id):
+        return found
+    site.check_writable()
+    card = registry.card(site.models, question.model)
+    began = time.perf_counter()
+    result = effect(
+        predictor(site.models, question.model, card.weights_sha256, question.tracks, site.settings.device),
+        site.genome(question.assembly),
+        site.assembly(question.assembly),
+        question.variants,
+    )
+    described = describe(site, question, card, result, seconds=time.perf_counter() - began)
+    _store(site.effects / question.id, described, result)
+    return described
+
+
+def predictor(models: Path, model: str, weights_sha256: str, tracks: tuple[int, ...], device: str) -> Predictor:
+    """The model, loaded once a process; its weights' checksum is part of the key, so a new file is a new model."""
+    with _loading:
+        return _predictor(models, model, weights_sha256, tracks, device)
+
+
+@cache
+def _predictor(models: Path, model: str, weights_sha256: str, tracks: tuple[int, ...], device: str) -> Predictor:
+    from trackserver.predict.engine import load_predictor
+
+    del weights_sha256
+    return load_predictor(models, model, tracks=tracks, device=device, batch_size=2)
+
+
+def describe(site: Site, question: Question, card: ModelCard, result: Effect, seconds: float) -> dict[str, Any]:
+    """What the API and the command line say of an effect; strict JSON."""
+    return {
+        "id": question.id,
+        "status": "done",
+        "question": {
+            "model": question.model,
+            "assembly": question.assembly,
+            "variants": [str(variant) for variant in question.variants],
+            "tracks": list(question.tracks),
+        },
+        "variants": [_variant(site, question.assembly, variant) for variant in question.variants],
+        "locus": asdict(result.locus),
+        "bin_width": result.bin_width,
+        "tracks": [_track(question.id, card, scores) for scores in rank(result, card.tracks)],
+        "warnings": [],
+        "provenance": {
+            "model": card.id,
+            "title": card.title,
+            "weights_sha256": card.weights_sha256,
+            "assembly": question.assembly,
+            "fasta_sha256": question.fasta_sha256,
+            "strands": "forward",
+            "version": __version__,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+        },
+    }
+
+
+def _variant(site: Site, assembly: str, variant: Variant) -> dict[str, Any]:
+    genes = site.genes(assembly)
+    near = genes.nearest(variant.chrom, variant.start) if genes else None
+    return {
+        "text": str(variant),
+        **asdict(variant),
+        "nearest_gene": {"name": near[0].name, "distance": near[1]} if near else None,
+    }
+
+
+def _track(effect_id: str, card: ModelCard, scores: TrackScores) -> dict[str, Any]:
+    track = card.tracks[scores.index]
+    return {
+        "name": track.name,
+        "assay": track.assay,
+        "biosample": track.biosample,
+        "target": track.target,
+        "strand": track.strand,
+        **asdict(scores),
+        "tilesets": {allele: f"fx-{effect_id}-{track.index}-{allele}" for allele in ALLELES},
+    }
+
+
+def _store(place: Path, described: dict[str, Any], result: Effect) -> None:
+    try:
+        place.parent.mkdir(exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+        try:
+            np.save(partial / "ref.npy", result.ref)
+            np.save(partial / "alt.npy", result.alt)
+            (partial / "effect.json").write_text(json.dumps(described, allow_nan=False))
+            if not place.exists():  # else another process was faster: its effect is the same
+                os.replace(partial, place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise SiteReadOnly(f"The effect cannot be stored in {place.parent}: {error.strerror}.") from error
+
+
+def is_effect_uid(uid: str) -> bool:
+    return uid.startswith("fx-")
+
+
+def open_effect_tileset(site: Site, uid: str) -> ArrayTileset:
+    """One allele of one track of a stored effect."""
+    match = _UID.match(uid)
+    described = stored(site, match["id"]) if match else None
+    if not match or not described:
+        raise UnknownTileset(uid)
+    rows = described["question"]["tracks"]
+    track = next((entry for entry in described["tracks"] if entry["index"] == int(match["track"])), None)
+    if track is None:
+        raise UnknownTileset(uid)
+    values = _values(site.effects / match["id"], rows.index(track["index"]), match["allele"])
+    grid = Grid(site.assembly(described["question"]["assembly"]))
+    name = f"{track['name']} {'Δ' if match['allele'] == 'delta' else match['allele'].upper()}"
+    return ArrayTileset(values, Locus(**described["locus"]), described["bin_width"], grid, name)
+
+
+def _values(place: Path, row: int, allele: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    try:
+        ref, alt = (np.load(place / f"{name}.npy", mmap_mode="r") for name in ("ref", "alt"))
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"The effect {place.name} is damaged; delete {place} and ask again.") from error
+    return np.array({"ref": ref, "alt": alt}[allele][row] if allele != "delta" else alt[row] - ref[row])

@@ -1,0 +1,52 @@
+"""The site's measured tilesets as something to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from trackserver.catalogue.site import Site
+from trackserver.catalogue.store import OBSERVED, TilesetRecord
+from trackserver.errors import InvalidRequest
+from trackserver.models.card import Track, select_tracks
+from trackserver.predict.targets import TrainingTrack
+
+# How far above its mean a track's signal is told apart: CAGE is sparser and steeper than open chromatin.
+SCALES = {"CAGE": 30.0}
+SCALE = 10.0
+
+_OPPOSITE = {"+": "-", "-": "+"}
+
+
+def training_tracks(site: Site, assembly: str, selection: str | None, loss: str = "signal") -> list[TrainingTrack]:
+    """The chosen measured tilesets of an assembly, numbered anew, in the catalogue's order by uid."""
+    records = sorted(site.catalogue.tilesets(kind=OBSERVED, assembly=assembly), key=lambda record: record.uid)
+    if not records:
+        raise InvalidRequest(f"This site has no measured tileset of {assembly} to learn from; `trackserver add` some.")
+    all_tracks = [_track(number, record) for number, record in enumerate(records)]
+    chosen = [records[index] for index in select_tracks(all_tracks, selection, of="the measured tilesets")]
+    tracks = _paired([_track(number, record) for number, record in enumerate(chosen)])
+    return [
+        TrainingTrack(track, site.inside(record.path), loss, 1.0 if loss == "peaks" else SCALES.get(track.assay.upper(), SCALE))  # type: ignore[arg-type]
+        for track, record in zip(tracks, chosen, strict=True)
+    ]
+
+
+def _track(index: int, record: TilesetRecord) -> Track:
+    return Track(
+        index, record.name, record.assay, record.biosample, record.target, record.strand,
+        accession=record.accession or record.uid,
+    )  # fmt: skip
+
+
+def _paired(tracks: Sequence[Track]) -> list[Track]:
+    """Tracks that know which one is their other strand: the same experiment read the other way."""
+    by_strand = {(_experiment(track), track.strand): track.index for track in tracks}
+    return [
+        replace(track, strand_pair=by_strand.get((_experiment(track), _OPPOSITE.get(track.strand, ""))))
+        for track in tracks
+    ]
+
+
+def _experiment(track: Track) -> tuple[str, ...]:
+    return track.accession, track.assay, track.biosample, track.target

@@ -1,0 +1,42 @@
+"""The command line: a verb is its options and a few lines that call the library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from trackserver import __version__
+from trackserver.cli import models, predict, serve, site
+from trackserver.errors import TrackserverError
+
+
+class Verbs(click.Group):
+    """Verbs in the order in which a site is made and used; our errors are one sentence, not a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TrackserverError as error:
+            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            ctx.exit(1)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def main() -> None:
+    """Predicted and measured genome tracks, and the effect of a variant, in a web browser.
+
+    New here? `trackserver demo` shows it all on a synthetic genome, without a network or a GPU.
+    """
+
+
+for verb in (
+    serve.demo, site.init, site.add, site.list_, site.check, models.models, models.train,
+    predict.predict, predict.variant, serve.serve,
+):  # fmt: skip
+    main.add_command(verb)

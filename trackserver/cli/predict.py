@@ -1,0 +1,85 @@
+"""Verbs that ask a model: predict, variant."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from trackserver.catalogue import effects
+from trackserver.catalogue.prediction import predict_tracks
+from trackserver.cli.common import counting, json_option, open_site, print_json, print_table, site_option, stderr
+from trackserver.models import registry
+from trackserver.predict.windows import read_bed
+
+
+@click.command()
+@click.argument("model")
+@click.option("--tracks", "selection", help="0-9,25, assay=DNASE,biosample=K562, or a name glob; all by default.")
+@click.option("--regions", type=click.Path(path_type=Path, dir_okay=False), help="BED; the whole genome by default.")
+@click.option("--device", help="auto, cpu, cuda:0; by default the site's setting.")
+@click.option("--ensemble", multiple=True, type=click.Choice(["rc"]), help="rc: average over both strands.")
+@click.option("--batch-size", type=click.IntRange(1, 1024), default=4, show_default=True, help="Memory, not numbers.")
+@click.option("--resume", is_flag=True, help="Go on where an earlier run of the same question was stopped.")
+@site_option
+@json_option
+def predict(
+    model: str,
+    selection: str | None,
+    regions: Path | None,
+    device: str | None,
+    ensemble: tuple[str, ...],
+    batch_size: int,
+    resume: bool,
+    directory: Path | None,
+    as_json: bool,
+) -> None:
+    """Predict MODEL's tracks along the genome into bigWigs, and register them.
+
+    Example: trackserver predict k562 --tracks assay=DNASE --regions test.bed
+    """
+    site = open_site(directory)
+    card = registry.card(site.models, model)
+    where = read_bed(regions, site.assembly(card.assembly)) if regions else None
+    with counting("Predicting windows") as report:
+        records = predict_tracks(
+            site, model, selection=selection, regions=where, ensemble=ensemble, device=device, batch_size=batch_size,
+            resume=resume, report=report,
+        )  # fmt: skip
+    if as_json:
+        print_json([asdict(record) for record in records])
+    else:
+        print_table(["uid", "name", " MB"], [(r.uid, r.name, f"{r.size / 1e6:.1f}") for r in records])
+
+
+@click.command()
+@click.argument("model")
+@click.argument("variants", nargs=-1, required=True)
+@click.option("--tracks", "selection", help="0-9,25, assay=DNASE,biosample=K562, or a name glob; all by default.")
+@click.option("--assembly", help="By default the site's own.")
+@site_option
+@json_option
+def variant(
+    model: str, variants: tuple[str, ...], selection: str | None, assembly: str | None, directory: Path | None, as_json: bool
+) -> None:
+    """The effect of VARIANTS on MODEL's tracks; several are one haplotype.
+
+    Example: trackserver variant k562 chr1:47690516:C:T
+
+    Positions are counted from 1. REF, ALT and Δ are the values of the bin that changes most.
+    """
+    site = open_site(directory)
+    question = effects.ask(site, model, assembly or site.default_assembly, variants, selection)
+    found = effects.compute(site, question)
+    if as_json:
+        print_json(found)
+        return
+    columns = ["track", "name", " REF", " ALT", " Δ", " log2FC", " SAD", "bin"]
+    print_table(columns, [
+        (t["index"], t["name"], f"{t['ref']:.3g}", f"{t['alt']:.3g}", f"{t['delta']:+.3g}", f"{t['log2fc']:+.3f}",
+         f"{t['sad']:+.3g}", f"{t['at']['chrom']}:{t['at']['start'] + 1:,}")
+        for t in found["tracks"]
+    ])  # fmt: skip
+    near = found["variants"][0]["nearest_gene"]
+    stderr.print(f"Effect {found['id']}" + (f"; nearest gene {near['name']}, {near['distance']:,} bp." if near else "."))

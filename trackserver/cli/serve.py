@@ -1,0 +1,65 @@
+"""Verbs that start a server: serve, demo."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import webbrowser
+from pathlib import Path
+
+import click
+
+from trackserver.catalogue.site import Site
+from trackserver.cli.common import open_site, progress_said, site_option, stderr
+from trackserver.web.server import Server, address, answers, check_port
+
+_host = click.option("--host", help="Address to listen on; 0.0.0.0 lets other machines in.  [default: 127.0.0.1]")
+_port = click.option("--port", type=click.IntRange(1, 65535), help="[default: 8989]")
+
+
+@click.command()
+@_host
+@_port
+@site_option
+def serve(host: str | None, port: int | None, directory: Path | None) -> None:
+    """Serve the site to browsers."""
+    run_server(open_site(directory, host=host, port=port))
+
+
+@click.command()
+@_host
+@_port
+@click.option("--open/--no-open", "browse", default=True, help="Whether to open the browser.")
+@click.option("--dir", "directory", type=click.Path(path_type=Path, file_okay=False),
+              help="Where the demo site is kept; by default among the user's application data.")  # fmt: skip
+@click.option("--build-only", is_flag=True, help="Make the site and stop.")
+def demo(host: str | None, port: int | None, browse: bool, directory: Path | None, build_only: bool) -> None:
+    """Show it all on a synthetic genome: no network, no GPU, no account.
+
+    The site is made the first time, and kept.
+    """
+    from trackserver.demo.site import build_demo, is_built
+
+    place = directory or Path(click.get_app_dir("trackserver")) / "demo"
+    if not is_built(place):
+        with progress_said("Making the demo") as report:
+            build_demo(place, report)
+    if not build_only:
+        run_server(Site(place, host=host, port=port), browse=browse)
+
+
+def run_server(site: Site, browse: bool = False) -> None:
+    """Serve until stopped; the address is said once the server answers."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    check_port(site)
+    threading.Thread(target=_announce, args=(site, browse), daemon=True).start()
+    Server(site).run()
+
+
+def _announce(site: Site, browse: bool) -> None:
+    while not answers(site):
+        time.sleep(0.05)
+    stderr.print(f"trackserver is at {address(site)} (Ctrl-C stops it)", highlight=False)
+    if browse:
+        webbrowser.open(address(site))

@@ -1,0 +1,111 @@
+"""The demo as a site: the synthetic genome's files, its measured tracks, the shipped model and what it predicts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from trackserver import __version__, config
+from trackserver.catalogue.prediction import predict_tracks, uid
+from trackserver.catalogue.setup import init_site
+from trackserver.catalogue.site import Site
+from trackserver.catalogue.store import OBSERVED, TilesetRecord
+from trackserver.catalogue.tilesets import check_tileset, uid_for
+from trackserver.demo.files import write_chromsizes, write_fasta, write_folds, write_measured, write_refgene
+from trackserver.demo.generator import NAME, Showcase, generate, showcase
+from trackserver.demo.grammar import TRACKS
+from trackserver.errors import InvalidRequest, SiteReadOnly
+from trackserver.models import registry
+
+MODEL = "demo"
+NOTICE = "Synthetic demo: genome, measurements and model are made up, and say nothing about any organism."
+_STAMP = "made-by"
+
+Report = Callable[[float, str], None]
+
+
+def is_built(path: Path) -> bool:
+    """Whether this version's demo site stands there complete."""
+    stamp = path / _STAMP
+    return stamp.is_file() and stamp.read_text() == __version__
+
+
+def build_demo(path: Path, report: Report = lambda done, said: None) -> Site:
+    """Make the demo site; an older or unfinished one in the same place is made anew."""
+    _begin(path)
+    report(0.0, "planting motifs")
+    genome = generate()
+    source = path / "source"
+    write_fasta(genome, source / "genome.fa")
+    write_chromsizes(genome, source / "chromsizes.tsv")
+    write_refgene(genome, source / "refGene.txt.gz")
+    write_folds(genome, path / "folds.bed")
+    report(0.15, "measuring")
+    measured = write_measured(genome, path / "tilesets")
+    report(0.3, "setting up")
+    shown = showcase(genome)
+    site = init_site(
+        path, NAME, fasta=source / "genome.fa", genes=source / "refGene.txt.gz", chromsizes=source / "chromsizes.tsv"
+    )
+    site.catalogue.put_tilesets([_measured_record(site, number, file) for number, file in enumerate(measured)])
+    install_model(site)
+    predict_tracks(site, MODEL, report=lambda done, total: report(0.35 + 0.65 * done / total, "predicting"))
+    _write_first_view(site, shown)
+    (path / _STAMP).write_text(__version__)
+    return Site(path)
+
+
+def install_model(site: Site) -> None:
+    """Copy the shipped card and weights into the site."""
+    target = site.models / MODEL
+    target.mkdir(exist_ok=True)
+    shipped = files("trackserver.demo")
+    for name in (registry.CARD, registry.WEIGHTS):
+        (target / name).write_bytes((shipped / name).read_bytes())
+
+
+def _begin(path: Path) -> None:
+    """An empty directory marked as a demo's; nothing but an earlier demo is ever removed for it."""
+    try:
+        if path.exists() and any(path.iterdir()):
+            if not (path / _STAMP).is_file():
+                raise InvalidRequest(f"{path} holds something else than a demo; choose an empty place with --dir.")
+            shutil.rmtree(path)
+        for name in ("source", "tilesets"):
+            (path / name).mkdir(parents=True)
+        (path / _STAMP).write_text("unfinished")
+    except OSError as error:
+        raise SiteReadOnly(f"The demo cannot be made in {path}: {error.strerror}. Choose another place with --dir.") from error
+
+
+def _measured_record(site: Site, number: int, file: Path) -> TilesetRecord:
+    track = TRACKS[number]
+    return check_tileset(site, TilesetRecord(
+        uid=uid_for(file), name=track.name, kind=OBSERVED, assembly=NAME, path=str(file), assay=track.assay,
+        biosample=track.biosample, target=track.target, provenance={"source": "synthetic: trackserver.demo"},
+    ))  # fmt: skip
+
+
+def _write_first_view(site: Site, shown: Showcase) -> None:
+    """Open at the enhancer, every predicted track over its measurement, the ready-made variant's effect on top."""
+    import tomli_w
+
+    card = registry.card(site.models, MODEL)
+    measured = {record.name: record.uid for record in site.catalogue.tilesets(kind=OBSERVED)}
+    settings: dict[str, Any] = {
+        "title": "trackserver demo",
+        "notice": NOTICE,
+        "assembly": NAME,
+        "model": MODEL,
+        "locus": str(shown.locus),
+        "rows": [[uid(card, track.index), measured[track.name]] for track in card.tracks[:4]],
+        "show": str(shown.variant),
+        "examples": [{"text": str(shown.variant), "label": "breaks a GATA site"}],
+        "assemblies": {
+            NAME: {"fasta": "source/genome.fa", "genes": "source/refGene.txt.gz", "chromsizes": "source/chromsizes.tsv"}
+        },
+    }
+    (site.path / config.FILE).write_text(tomli_w.dumps(settings))

@@ -1,0 +1,1 @@
+"""Published architectures, one a file, and what is known about each installed model. Importing this needs no torch."""

@@ -1,0 +1,1 @@
+"""Numbers at a place, in the form HiGlass asks for."""

@@ -1,0 +1,73 @@
+"""Genes and chromosome names as tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trackserver.genome.assembly import Assembly
+from trackserver.genome.genes import Gene, Genes
+from trackserver.tiles.grid import Grid
+from trackserver.tiles.tileset import TileId, check_on_grid, pyramid_info
+
+MOST_GENES_A_TILE = 60
+
+
+class GenesTileset:
+    """Gene models; where a tile holds more than the client can draw, the most important are kept, always the same."""
+
+    def __init__(self, genes: Genes, grid: Grid, name: str):
+        self.genes, self.grid, self.name = genes, grid, name
+
+    def info(self) -> dict[str, Any]:
+        return pyramid_info(self.grid, name=self.name, datatype="gene-annotation")
+
+    def tiles(self, ids: Sequence[TileId]) -> list[Any]:
+        return [self._tile(tile) for tile in ids]
+
+    def _tile(self, tile: TileId) -> list[dict[str, Any]]:
+        check_on_grid(self.grid, tile)
+        edges = self.grid.edges(tile.zoom, tile.x)
+        segments = self.grid.assembly.segments(int(edges[0]), int(edges[-1]))
+        genes = [gene for segment in segments for gene in self.genes.within(segment.locus)]
+        kept = sorted(genes, key=lambda gene: (-importance(gene), gene.name))[:MOST_GENES_A_TILE]
+        return [gene_entry(gene, self.grid.assembly) for gene in kept]
+
+
+def importance(gene: Gene) -> int:
+    """Coding genes before others, longer before shorter: what a reader looks for first when zoomed out."""
+    return len(gene.locus) + (10_000_000 if gene.coding else 0)
+
+
+def gene_entry(gene: Gene, assembly: Assembly) -> dict[str, Any]:
+    """A gene in the fourteen fields that HiGlass's gene track reads; fields are chromosome positions, x is absolute."""
+    offset = assembly.offsets[gene.locus.chrom]
+    fields = [
+        gene.locus.chrom, gene.locus.start, gene.locus.end, gene.name, importance(gene), gene.strand,
+        gene.transcript, gene.transcript, "protein-coding" if gene.coding else "other", gene.name,
+        gene.cds_start, gene.cds_end,
+        ",".join(map(str, gene.exon_starts)), ",".join(map(str, gene.exon_ends)),
+    ]  # fmt: skip
+    return {
+        "uid": f"{gene.transcript}-{gene.locus.chrom}-{gene.locus.start}",
+        "xStart": offset + gene.locus.start,
+        "xEnd": offset + gene.locus.end,
+        "chrOffset": offset,
+        "importance": importance(gene),
+        "strand": gene.strand,
+        "name": gene.name,
+        "fields": [str(field) for field in fields],
+    }
+
+
+class ChromSizesTileset:
+    """An assembly's chromosomes: a description only, HiGlass asks for no tiles."""
+
+    def __init__(self, assembly: Assembly):
+        self.assembly = assembly
+
+    def info(self) -> dict[str, Any]:
+        return pyramid_info(Grid(self.assembly), name=f"Chromosomes ({self.assembly.name})", datatype="chromsizes")
+
+    def tiles(self, ids: Sequence[TileId]) -> list[Any]:
+        return [[] for _ in ids]

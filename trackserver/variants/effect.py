@@ -1,0 +1,138 @@
+"""The effect of a variant: REF, ALT and Δ = ALT − REF on a model's tracks, and where they lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackserver.errors import BadVariant, InvalidRequest, NoSequence
+from trackserver.genome.assembly import Assembly
+from trackserver.genome.locus import Locus
+from trackserver.genome.sequence import N, Codes, Genome
+from trackserver.genome.variant import Variant, check_reference
+from trackserver.models.card import ModelCard
+
+if TYPE_CHECKING:
+    from trackserver.predict.engine import Predictor
+
+MOST_UNKNOWN = 0.5  # share of N in a window beyond which a prediction says nothing about the place
+
+
+@dataclass(frozen=True)
+class Question:
+    """Everything an effect depends on; equal questions have equal ids."""
+
+    model: str
+    weights_sha256: str
+    assembly: str
+    fasta_sha256: str
+    variants: tuple[Variant, ...]
+    tracks: tuple[int, ...]
+
+    @cached_property
+    def id(self) -> str:
+        asked = [
+            self.model, self.weights_sha256, self.assembly, self.fasta_sha256,
+            [str(variant) for variant in self.variants], list(self.tracks),
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """REF and ALT over a locus.
+
+    `ref`, `alt` float32 (T, bins) in the model's output units, bins `bin_width` bp wide from `locus.start` on;
+    `tracks` (T,) are the model's indices of the rows.
+    """
+
+    variants: tuple[Variant, ...]
+    locus: Locus
+    bin_width: int
+    tracks: tuple[int, ...]
+    ref: NDArray[np.float32]
+    alt: NDArray[np.float32]
+
+    @cached_property
+    def delta(self) -> NDArray[np.float32]:
+        """ALT − REF, float32 (T, bins)."""
+        return self.alt - self.ref
+
+
+def effect(predictor: Predictor, genome: Genome, assembly: Assembly, variants: Sequence[Variant]) -> Effect:
+    """REF and ALT of one variant, or of several on one haplotype, in one batch of the same arithmetic.
+
+    Where a change cannot reach, both alleles see the same numbers in the same order and Δ is exactly 0.
+
+    Raises
+    ------
+    NoSequence
+        More than half of the window is N.
+    """
+    card = predictor.card
+    window = input_window(card, variants)
+    reference = genome.codes(window)
+    check_known(reference, window, assembly)
+    changed = reference
+    for variant in variants:
+        changed = variant.apply(changed, window)
+    ref, alt = predictor.predict(np.stack([reference, changed]))
+    locus, bins = output_bins(card, window, assembly)
+    return Effect(tuple(variants), locus, card.bin_width, predictor.tracks, ref[:, bins], alt[:, bins])
+
+
+def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome, assembly: Assembly) -> None:
+    """Everything that can be wrong with a question, before anything is computed."""
+    if not variants:
+        raise BadVariant("Give at least one variant, such as chr1:47690516:C:T.")
+    if card.assembly and card.assembly != assembly.name:
+        raise InvalidRequest(f"Model {card.id} was trained on {card.assembly}; it cannot be asked about {assembly.name}.")
+    if len({variant.position for variant in variants}) != len(variants):
+        raise BadVariant("Two variants of one haplotype change the same base.")
+    window = input_window(card, variants)
+    for variant in variants:
+        if genome.codes(Locus(variant.chrom, variant.start, variant.start + 1))[0] == N:
+            raise NoSequence(f"{assembly.name} reads N at {variant.chrom}:{variant.position:,}: no sequence is known there.")
+        check_reference(variant, genome, assembly.name)
+    check_known(genome.codes(window), window, assembly)
+
+
+def check_known(codes: Codes, window: Locus, assembly: Assembly) -> None:
+    unknown = float(np.mean(codes == N))
+    if unknown > MOST_UNKNOWN:
+        raise NoSequence(
+            f"{unknown:.0%} of the model's window {assembly.name} {window.chrom}:{max(window.start, 0) + 1:,}-{window.end:,} "
+            f"is N (unknown, or beyond the chromosome); predictions need at least {1 - MOST_UNKNOWN:.0%} known sequence."
+        )
+
+
+def input_window(card: ModelCard, variants: Sequence[Variant]) -> Locus:
+    """The model's input around the variants; may reach beyond the chromosome's ends, where there is N.
+
+    It starts on a bin of the chromosome's own grid, so an effect's bins are those of the genome-wide tracks.
+    """
+    first, last = min(v.start for v in variants), max(v.start for v in variants)
+    if len({variant.chrom for variant in variants}) > 1 or last - first >= card.window - 2 * card.crop:
+        raise BadVariant(
+            f"The variants of one haplotype lie too far apart for model {card.id}, "
+            f"which predicts {card.window - 2 * card.crop:,} bp at a time; ask for them one by one."
+        )
+    middle = (first + last) // 2
+    start = (middle - card.window // 2) // card.bin_width * card.bin_width
+    return Locus(variants[0].chrom, start, start + card.window)
+
+
+def output_bins(card: ModelCard, window: Locus, assembly: Assembly) -> tuple[Locus, slice]:
+    """The bins of a window's output that are far enough from its rim and on the chromosome, and where they lie."""
+    start = max(window.start + card.crop, 0)
+    end = min(window.end - card.crop, assembly.chromsizes[window.chrom])
+    first = (start - window.start) // card.bin_width
+    last = -(-(end - window.start) // card.bin_width)
+    return Locus(window.chrom, start, end), slice(first, last)

@@ -1,0 +1,51 @@
+"""The page itself, under every address that shows it."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from flask import Blueprint, Response, jsonify, send_from_directory
+
+from trackserver import __version__
+from trackserver.errors import Unavailable
+from trackserver.web.state import here
+
+blueprint = Blueprint("pages", __name__)
+
+STATIC = Path(__file__).parent / "static"
+
+
+@blueprint.get("/")
+def index() -> Response:
+    return _page(here().site.settings.title)
+
+
+@blueprint.get("/v/<view_id>")
+def view(view_id: str) -> Response:
+    """A shared view; an unknown one is a 404, so that a portal notices."""
+    return _page(here().site.catalogue.view(view_id).title or here().site.settings.title)
+
+
+@blueprint.get("/embed/<view_id>")
+def embed(view_id: str) -> Response:
+    return view(view_id)
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    here().site.catalogue.tilesets(uid="")  # the database answers
+    return jsonify(status="ok", version=__version__)
+
+
+@blueprint.get("/favicon.ico")
+def favicon() -> Response:
+    return send_from_directory(STATIC, "favicon.svg", mimetype="image/svg+xml")
+
+
+def _page(title: str) -> Response:
+    page = STATIC / "index.html"
+    if not page.is_file():
+        raise Unavailable("The page has not been built; run `make install`, or `npm run build` in frontend/.")
+    text = page.read_text().replace("<title>trackserver</title>", f"<title>{escape(title)}</title>")
+    return Response(text, mimetype="text/html", headers={"Cache-Control": "no-cache"})

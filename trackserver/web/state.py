@@ -1,0 +1,72 @@
+"""What the routes share: the site, the job queue, strict JSON, and the headers of every answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Response, current_app, request
+from flask.json.provider import DefaultJSONProvider
+
+from trackserver.catalogue.site import Site
+from trackserver.errors import InvalidRequest
+from trackserver.jobs import Jobs
+
+# HiGlass compiles its shaders and schemas at run time, hence unsafe-eval; it styles elements inline.
+CONTENT_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; worker-src 'self' blob:; connect-src 'self'; object-src 'none'; base-uri 'self'"
+)
+
+
+@dataclass(frozen=True)
+class State:
+    site: Site
+    jobs: Jobs
+
+
+class StrictJSON(DefaultJSONProvider):
+    """JSON that never holds NaN or Infinity: one of them makes HiGlass drop a whole batch of tiles."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return json.dumps(obj, allow_nan=False, default=self.default, ensure_ascii=False, separators=(",", ":"))
+
+
+def here() -> State:
+    state: State = current_app.extensions["trackserver"]
+    return state
+
+
+def body() -> dict[str, Any]:
+    """The JSON object a request brings."""
+    sent = request.get_json(force=True, silent=True)
+    if not isinstance(sent, dict):
+        raise InvalidRequest("The request's body should be a JSON object.")
+    return sent
+
+
+def asked_assembly() -> str:
+    """The assembly a request names, else the site's own."""
+    return request.args.get("assembly") or here().site.default_assembly
+
+
+def init_app(app: Flask) -> None:
+    app.after_request(_headers)
+
+
+def _headers(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    if request.path.startswith("/api/"):
+        # Reading is public and carries no cookie, so notebooks and portals on other origins may; HiGlass sends
+        # Content-Type even on GET, which makes every one of its requests preflighted.
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization, X-Requested-With"
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+        response.headers["Access-Control-Max-Age"] = "86400"
+    else:
+        embedded = request.path.startswith("/embed/")
+        ancestors = here().site.settings.frame_ancestors if embedded else "'self'"
+        response.headers["Content-Security-Policy"] = f"{CONTENT_POLICY}; frame-ancestors {ancestors}"
+    return response
