@@ -33,6 +33,7 @@ from trackserver.tiles.array import ArrayTileset
 from trackserver.tiles.grid import Grid
 from trackserver.variants.effect import Effect, Question, check_variants, effect
 from trackserver.variants.scores import TrackScores, rank
+from trackserver.variants.trust import warnings
 
 if TYPE_CHECKING:
     from trackserver.predict.engine import Predictor
@@ -66,7 +67,7 @@ def stored(site: Site, effect_id: str) -> dict[str, Any] | None:
         raise UnknownEffect(effect_id)
     try:
         return dict(json.loads((site.effects / effect_id / "effect.json").read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
@@ -117,7 +118,7 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
         "locus": asdict(result.locus),
         "bin_width": result.bin_width,
         "tracks": [_track(question.id, card, scores) for scores in rank(result, card.tracks)],
-        "warnings": [],
+        "warnings": [asdict(caveat) for caveat in warnings(result, card)],
         "provenance": {
             "model": card.id,
             "title": card.title,

@@ -9,7 +9,7 @@ from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import OBSERVED, TilesetRecord
 from trackserver.errors import InvalidRequest
 from trackserver.models.card import Track, select_tracks
-from trackserver.predict.targets import TrainingTrack
+from trackserver.predict.targets import Loss, TrainingTrack
 
 # How far above its mean a track's signal is told apart: CAGE is sparser and steeper than open chromatin.
 SCALES = {"CAGE": 30.0}
@@ -18,7 +18,7 @@ SCALE = 10.0
 _OPPOSITE = {"+": "-", "-": "+"}
 
 
-def training_tracks(site: Site, assembly: str, selection: str | None, loss: str = "signal") -> list[TrainingTrack]:
+def training_tracks(site: Site, assembly: str, selection: str | None, loss: Loss = "signal") -> list[TrainingTrack]:
     """The chosen measured tilesets of an assembly, numbered anew, in the catalogue's order by uid."""
     records = sorted(site.catalogue.tilesets(kind=OBSERVED, assembly=assembly), key=lambda record: record.uid)
     if not records:
@@ -27,25 +27,31 @@ def training_tracks(site: Site, assembly: str, selection: str | None, loss: str 
     chosen = [records[index] for index in select_tracks(all_tracks, selection, of="the measured tilesets")]
     tracks = _paired([_track(number, record) for number, record in enumerate(chosen)])
     return [
-        TrainingTrack(track, site.inside(record.path), loss, 1.0 if loss == "peaks" else SCALES.get(track.assay.upper(), SCALE))  # type: ignore[arg-type]
+        TrainingTrack(
+            track, site.inside(record.path), loss, 1.0 if loss == "peaks" else SCALES.get(track.assay.upper(), SCALE)
+        )
         for track, record in zip(tracks, chosen, strict=True)
     ]
 
 
 def _track(index: int, record: TilesetRecord) -> Track:
     return Track(
-        index, record.name, record.assay, record.biosample, record.target, record.strand,
-        accession=record.accession or record.uid,
+        index, record.name, record.assay, record.biosample, record.target, record.strand, record.accession
     )  # fmt: skip
 
 
 def _paired(tracks: Sequence[Track]) -> list[Track]:
-    """Tracks that know which one is their other strand: the same experiment read the other way."""
-    by_strand = {(_experiment(track), track.strand): track.index for track in tracks}
-    return [
-        replace(track, strand_pair=by_strand.get((_experiment(track), _OPPOSITE.get(track.strand, ""))))
-        for track in tracks
-    ]
+    """Tracks that know which one is their other strand: the one track of the same experiment read the other way."""
+    by_strand: dict[tuple[str, ...], list[int]] = {}
+    for track in tracks:
+        by_strand.setdefault((*_experiment(track), track.strand), []).append(track.index)
+    return [replace(track, strand_pair=_opposite(track, by_strand)) for track in tracks]
+
+
+def _opposite(track: Track, by_strand: dict[tuple[str, ...], list[int]]) -> int | None:
+    same = by_strand[(*_experiment(track), track.strand)]
+    other = by_strand.get((*_experiment(track), _OPPOSITE.get(track.strand, "")), [])
+    return other[0] if len(same) == len(other) == 1 else None
 
 
 def _experiment(track: Track) -> tuple[str, ...]:

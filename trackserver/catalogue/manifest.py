@@ -1,12 +1,12 @@
 """Manifests: a readable list of tracks, from where, with what is known of them.
 
-    assembly = "hg38"
+assembly = "hg38"
 
-    [[tileset]]
-    path = "ENCFF136DBS.bigWig"     # beside the manifest, or in the folder named on the command line
-    name = "DNase K562"
-    assay = "DNASE"
-    biosample = "K562"
+[[tileset]]
+path = "ENCFF136DBS.bigWig"     # beside the manifest, or in the folder named on the command line
+name = "DNase K562"
+assay = "DNASE"
+biosample = "K562"
 """
 
 from __future__ import annotations

@@ -68,7 +68,12 @@ def predict_tracks(
     if not resume:
         forget(work, run)
     predictor = load_predictor(
-        site.models, model, tracks=tracks, device=device or site.settings.device, batch_size=batch_size, ensemble=ensemble
+        site.models,
+        model,
+        tracks=tracks,
+        device=device or site.settings.device,
+        batch_size=batch_size,
+        ensemble=ensemble,
     )
     folder = site.tilesets / card.id
     folder.mkdir(parents=True, exist_ok=True)

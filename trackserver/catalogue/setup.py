@@ -62,7 +62,8 @@ def check_fasta(site: Site, name: str) -> None:
     fasta = site.genome(name).path.name
     if not shared:
         raise ChromosomesDoNotFit(
-            f"{fasta} has no chromosome of {name}: the file has {listing(index.chroms)}; {name} has {listing(assembly.chroms)}."
+            f"{fasta} has no chromosome of {name}: the file has {listing(index.chroms)}; "
+            f"{name} has {listing(assembly.chroms)}."
         )
     for chrom in shared:
         if index.chromsizes[chrom] != assembly.chromsizes[chrom]:

@@ -47,7 +47,9 @@ def assembly_records(site: Site) -> list[TilesetRecord]:
     """The tilesets every assembly brings along, as HiGlass lists them."""
     records = []
     for name in site.assembly_names:
-        records.append(_assembly_record(f"{CHROMSIZES}{name}", f"Chromosomes ({name})", name, "chromsizes", "chromsizes-tsv"))
+        records.append(
+            _assembly_record(f"{CHROMSIZES}{name}", f"Chromosomes ({name})", name, "chromsizes", "chromsizes-tsv")
+        )
         if site.settings.assemblies[name].genes:
             records.append(_assembly_record(f"{GENES}{name}", f"Genes ({name})", name, "gene-annotation", "beddb"))
     return records

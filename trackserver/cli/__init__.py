@@ -7,7 +7,10 @@ from typing import Any
 import click
 
 from trackserver import __version__
-from trackserver.cli import models, predict, serve, site
+from trackserver.cli.models import models, train
+from trackserver.cli.predict import predict, variant
+from trackserver.cli.serve import demo, serve
+from trackserver.cli.site import add, check, init, list_
 from trackserver.errors import TrackserverError
 
 
@@ -35,8 +38,5 @@ def main() -> None:
     """
 
 
-for verb in (
-    serve.demo, site.init, site.add, site.list_, site.check, models.models, models.train,
-    predict.predict, predict.variant, serve.serve,
-):  # fmt: skip
+for verb in (demo, init, add, list_, check, models, train, predict, variant, serve):
     main.add_command(verb)

@@ -10,8 +10,19 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from trackserver.catalogue.site import Site, find_site
 
@@ -45,33 +56,49 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     console.print(table, markup=False) if rows else stderr.print("Nothing there.")
 
 
+_TIMES = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
+_NAME, _BAR = TextColumn("{task.description}"), BarColumn()
+
+
+class _Rate(ProgressColumn):
+    """Things a second, once two have been counted."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
+
+
+@contextmanager
+def _bar(what: str, *columns: ProgressColumn) -> Iterator[Callable[..., None]]:
+    """A bar on stderr that appears with its first news, so that work refused at once shows none."""
+    bar = Progress(_NAME, _BAR, *columns, *_TIMES, console=stderr)
+    task = bar.add_task(what, total=None, said="")
+
+    def update(**news: Any) -> None:
+        bar.start()
+        bar.update(task, **news)
+
+    try:
+        yield update
+    finally:
+        bar.stop() if bar.live.is_started else None
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float, float], None]]:
-    """A bar with count, time gone and time to go, on stderr; called with (done, total)."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=stderr, transient=False) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    """Per cent, time gone and time to go; called with (done, total)."""
+    with _bar(what, TaskProgressColumn()) as update:
+        yield lambda done, total: update(completed=done, total=total)
 
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """The same for things that are counted: 3/14."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("ETA"), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=stderr) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    """Things that are counted, 3/14, and how many a second; called with (done, total)."""
+    with _bar(what, MofNCompleteColumn(), _Rate()) as update:
+        yield lambda done, total: update(completed=done, total=total)
 
 
 @contextmanager
 def progress_said(what: str) -> Iterator[Callable[[float, str], None]]:
-    """A bar with a word on what is going on, called with (part done, message)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn(),
-               TextColumn("ETA"), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=stderr) as bar:
-        task = bar.add_task(what, total=1.0, said="")
-        yield lambda done, said: bar.update(task, completed=done, said=said)
+    """A word on what is going on; called with (part done, message)."""
+    with _bar(what, TextColumn("{task.fields[said]}")) as update:
+        yield lambda done, said: update(completed=done, total=1.0, said=said)

@@ -13,6 +13,7 @@ from trackserver.cli.common import json_option, open_site, print_json, print_tab
 from trackserver.errors import InvalidRequest, NeedsTorch
 from trackserver.models import registry
 from trackserver.models.card import ModelCard
+from trackserver.predict.targets import Loss
 
 
 @click.group(invoke_without_command=True)
@@ -62,7 +63,9 @@ def _summary(card: ModelCard) -> dict[str, Any]:
 
 @click.command()
 @click.argument("architecture", metavar="MODEL", type=click.Choice(["compact"]))
-@click.option("--tracks", "selection", help="Measured tilesets: 0-9,25 in the order of their uids; assay=DNASE; a name glob.")
+@click.option(
+    "--tracks", "selection", help="Measured tilesets: 0-9,25 (by uid), assay=DNASE or a name glob."
+)
 @click.option("--folds", "folds_file", required=True, type=click.Path(path_type=Path, dir_okay=False),
               help="BED whose fourth column is train, valid or test.")  # fmt: skip
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False),
@@ -82,7 +85,7 @@ def train(
     folds_file: Path,
     output: Path,
     recipe_file: Path | None,
-    loss: str,
+    loss: Loss,
     assembly: str | None,
     directory: Path | None,
     **how: Any,

@@ -61,7 +61,12 @@ def predict(
 @site_option
 @json_option
 def variant(
-    model: str, variants: tuple[str, ...], selection: str | None, assembly: str | None, directory: Path | None, as_json: bool
+    model: str,
+    variants: tuple[str, ...],
+    selection: str | None,
+    assembly: str | None,
+    directory: Path | None,
+    as_json: bool,
 ) -> None:
     """The effect of VARIANTS on MODEL's tracks; several are one haplotype.
 
@@ -82,4 +87,6 @@ def variant(
         for t in found["tracks"]
     ])  # fmt: skip
     near = found["variants"][0]["nearest_gene"]
-    stderr.print(f"Effect {found['id']}" + (f"; nearest gene {near['name']}, {near['distance']:,} bp." if near else "."))
+    stderr.print(
+        f"Effect {found['id']}" + (f"; nearest gene {near['name']}, {near['distance']:,} bp." if near else ".")
+    )

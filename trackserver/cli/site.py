@@ -13,7 +13,16 @@ from trackserver.catalogue.manifest import read_manifest
 from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.store import OBSERVED, PREDICTED, TilesetRecord
 from trackserver.catalogue.tilesets import check_tileset, uid_for
-from trackserver.cli.common import counting, json_option, open_site, print_json, print_table, progress, site_option, stderr
+from trackserver.cli.common import (
+    counting,
+    json_option,
+    open_site,
+    print_json,
+    print_table,
+    progress,
+    site_option,
+    stderr,
+)
 from trackserver.errors import InvalidRequest, TrackserverError
 
 _file = click.Path(path_type=Path, dir_okay=False)

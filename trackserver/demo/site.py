@@ -78,7 +78,9 @@ def _begin(path: Path) -> None:
             (path / name).mkdir(parents=True)
         (path / _STAMP).write_text("unfinished")
     except OSError as error:
-        raise SiteReadOnly(f"The demo cannot be made in {path}: {error.strerror}. Choose another place with --dir.") from error
+        raise SiteReadOnly(
+            f"The demo cannot be made in {path}: {error.strerror}. Choose another place with --dir."
+        ) from error
 
 
 def _measured_record(site: Site, number: int, file: Path) -> TilesetRecord:

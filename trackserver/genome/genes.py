@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +12,9 @@ from trackserver.errors import DataError
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
 
-# https://genome.ucsc.edu/cgi-bin/hgTables, table refGene
-REFGENE_COLUMNS = (
-    "bin", "name", "chrom", "strand", "txStart", "txEnd", "cdsStart", "cdsEnd", "exonCount", "exonStarts",
-    "exonEnds", "score", "name2", "cdsStartStat", "cdsEndStat", "exonFrames",
+# Columns of the table refGene that are read, https://genome.ucsc.edu/cgi-bin/hgTables
+_NAME, _CHROM, _STRAND, _TX_START, _TX_END, _CDS_START, _CDS_END, _EXON_STARTS, _EXON_ENDS, _SYMBOL = (
+    1, 2, 3, 4, 5, 6, 7, 9, 10, 12,
 )  # fmt: skip
 
 
@@ -95,34 +95,38 @@ class Genes:
 
 def read_refgene(path: Path, assembly: Assembly) -> Genes:
     """Genes of a UCSC refGene table (.txt or .txt.gz); transcripts on chromosomes the assembly lacks are left out."""
-    import pandas as pd
-
-    columns = [name for name in REFGENE_COLUMNS if name not in ("bin", "exonCount", "score", "exonFrames")]
+    longest: dict[tuple[str, str], list[str]] = {}
     try:
-        table = pd.read_csv(path, sep="\t", header=None, names=REFGENE_COLUMNS, usecols=columns, dtype=str)
-        numbers = ["txStart", "txEnd", "cdsStart", "cdsEnd"]
-        table[numbers] = table[numbers].astype(int)
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+            for line in lines:
+                fields = line.rstrip("\n").split("\t")
+                key = fields[_CHROM], fields[_SYMBOL]
+                if fields[_CHROM] in assembly.chromsizes and (
+                    key not in longest or _rank(fields) < _rank(longest[key])
+                ):
+                    longest[key] = fields
+        return Genes(assembly, [_gene(fields) for fields in longest.values()])
     except FileNotFoundError:
         raise DataError(f"There is no gene table {path}; give UCSC's refGene.txt.gz.") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is not a UCSC refGene table (16 tab-separated columns): {error}") from error
-    table = table[table["chrom"].isin(assembly.chromsizes)]
-    table = table.assign(length=table["txEnd"] - table["txStart"])
-    table = table.sort_values(["length", "name"], ascending=[False, True])
-    longest = table.drop_duplicates(["chrom", "name2"])
-    return Genes(assembly, [_gene(row) for row in longest.itertuples(index=False)])
+    except (ValueError, IndexError, OSError, EOFError) as error:
+        raise DataError(f"{path} is not a UCSC refGene table (16 tab-separated columns): {error}.") from error
 
 
-def _gene(row) -> Gene:  # type: ignore[no-untyped-def]  # a row of the table above
+def _rank(fields: list[str]) -> tuple[int, str]:
+    """The longest transcript first; of equally long ones the first by name."""
+    return int(fields[_TX_START]) - int(fields[_TX_END]), fields[_NAME]
+
+
+def _gene(fields: list[str]) -> Gene:
     return Gene(
-        name=row.name2,
-        transcript=row.name,
-        locus=Locus(row.chrom, row.txStart, row.txEnd),
-        strand=row.strand,
-        cds_start=row.cdsStart,
-        cds_end=row.cdsEnd,
-        exon_starts=_integers(row.exonStarts),
-        exon_ends=_integers(row.exonEnds),
+        name=fields[_SYMBOL],
+        transcript=fields[_NAME],
+        locus=Locus(fields[_CHROM], int(fields[_TX_START]), int(fields[_TX_END])),
+        strand=fields[_STRAND],
+        cds_start=int(fields[_CDS_START]),
+        cds_end=int(fields[_CDS_END]),
+        exon_starts=_integers(fields[_EXON_STARTS]),
+        exon_ends=_integers(fields[_EXON_ENDS]),
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bioframe.core.stringops import parse_region_string
-
 from trackserver.errors import BadLocus
 
 
@@ -29,7 +27,7 @@ class Locus:
         return self.chrom == other.chrom and self.start < other.end and other.start < self.end
 
 
-_SINGLE = re.compile(r"^(?P<chrom>[^:\s]+):(?P<position>\d[\d,]*)$")
+_PLAIN = re.compile(r"^(?P<chrom>[^:\s]+):(?P<start>\d[\d,]*)(?:-(?P<end>\d[\d,]*))?$")
 _WHITESPACE = re.compile(r"\s+")
 
 
@@ -39,16 +37,23 @@ def parse_locus(text: str) -> Locus:
     The chromosome's name and size are not checked here: `Assembly.check` does that.
     """
     compact = _WHITESPACE.sub("", text)
-    if single := _SINGLE.match(compact):
-        position = int(single["position"].replace(",", ""))
-        return _checked(text, Locus(single["chrom"], position - 1, position))
+    if plain := _PLAIN.match(compact):
+        start = int(plain["start"].replace(",", ""))
+        end = int(plain["end"].replace(",", "")) if plain["end"] else start
+        return _checked(text, Locus(plain["chrom"], start - 1, end))
+    return _checked(text, _with_units(text, compact))
+
+
+def _with_units(text: str, compact: str) -> Locus:
+    from bioframe.core.stringops import parse_region_string  # late: it takes a second, for matplotlib comes with it
+
     try:
         chrom, start, end = parse_region_string(compact)
     except ValueError:
         raise _bad(text) from None
-    if start is None or end is None or not chrom:
+    if not chrom or start is None or end is None:
         raise _bad(text)
-    return _checked(text, Locus(chrom, int(start) - 1 if start else 0, int(end)))
+    return Locus(chrom, max(int(start) - 1, 0), int(end))
 
 
 def _checked(text: str, locus: Locus) -> Locus:

@@ -96,6 +96,8 @@ class Genome:
     def _open(self):  # type: ignore[no-untyped-def]
         import pyfaidx
 
+        if not self.path.exists():
+            raise DataError(f"The FASTA {self.path} is gone; put it back or correct trackserver.toml.")
         if not self.index.exists():
             raise DataError(f"{self.path} has no index {self.index.name}; `trackserver init` or `check` builds it.")
         with warnings.catch_warnings():
@@ -109,8 +111,6 @@ class Genome:
                     indexname=str(self.index),
                     gzi_indexname=str(self.index.with_suffix(".gzi")),
                 )
-            except FileNotFoundError:
-                raise DataError(f"The FASTA {self.path} is gone; put it back or correct trackserver.toml.") from None
             except (pyfaidx.FastaIndexingError, pyfaidx.UnsupportedCompressionFormat, OSError, ValueError) as error:
                 raise DataError(f"{self.path} cannot be read as FASTA: {error}") from error
 

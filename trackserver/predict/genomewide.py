@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from trackserver.errors import SiteReadOnly
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
-from trackserver.genome.sequence import N, Codes, Genome
+from trackserver.genome.sequence import Codes, Genome, N
 from trackserver.predict.bigwig import Stretch, write_bigwig
 from trackserver.predict.engine import Predictor
 from trackserver.predict.windows import Window, on_bins, tile
@@ -49,7 +49,13 @@ class Run:
 
 
 def sweep(
-    predictor: Predictor, genome: Genome, assembly: Assembly, run: Run, work: Path, paths: Sequence[Path], report: Report
+    predictor: Predictor,
+    genome: Genome,
+    assembly: Assembly,
+    run: Run,
+    work: Path,
+    paths: Sequence[Path],
+    report: Report,
 ) -> None:
     """Predict a run's regions and write one bigWig a track.
 
@@ -78,7 +84,9 @@ def sweep(
             write_bigwig(path, assembly, card.bin_width, _stretches(place, chunks, card.bin_width, row))
         shutil.rmtree(place)
     except OSError as error:
-        raise SiteReadOnly(f"The prediction stopped: {error.strerror} ({error.filename}). Resume it with --resume.") from error
+        raise SiteReadOnly(
+            f"The prediction stopped: {error.strerror} ({error.filename}). Resume it with --resume."
+        ) from error
 
 
 def forget(work: Path, run: Run) -> None:

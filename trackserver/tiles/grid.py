@@ -37,11 +37,11 @@ class Grid:
 
     @property
     def max_width(self) -> int:
-        """bp under the single tile of zoom 0: a power of two times the tile size, not the genome's length."""
+        """Bp under the single tile of zoom 0: a power of two times the tile size, not the genome's length."""
         return TILE_SIZE << self.max_zoom
 
     def bin_width(self, zoom: int) -> int:
-        """bp a bin; 1 at the deepest zoom."""
+        """Bp a bin; 1 at the deepest zoom."""
         return 1 << (self.max_zoom - zoom)
 
     def holds(self, zoom: int, x: int) -> bool:

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from trackserver.errors import BadVariant, InvalidRequest, NoSequence
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
-from trackserver.genome.sequence import N, Codes, Genome
+from trackserver.genome.sequence import Codes, Genome, N
 from trackserver.genome.variant import Variant, check_reference
 from trackserver.models.card import ModelCard
 
 if TYPE_CHECKING:
     from trackserver.predict.engine import Predictor
 
-MOST_UNKNOWN = 0.5  # share of N in a window beyond which a prediction says nothing about the place
+MOST_UNKNOWN = 0.75  # share of N in a window beyond which a prediction says nothing about the place
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Effect:
     tracks: tuple[int, ...]
     ref: NDArray[np.float32]
     alt: NDArray[np.float32]
+    unknown: float  # share of N in what the model read
 
     @cached_property
     def delta(self) -> NDArray[np.float32]:
@@ -74,18 +75,18 @@ def effect(predictor: Predictor, genome: Genome, assembly: Assembly, variants: S
     Raises
     ------
     NoSequence
-        More than half of the window is N.
+        More than three quarters of the window are N.
     """
     card = predictor.card
     window = input_window(card, variants)
     reference = genome.codes(window)
-    check_known(reference, window, assembly)
+    unknown = check_known(reference, window, assembly)
     changed = reference
     for variant in variants:
         changed = variant.apply(changed, window)
     ref, alt = predictor.predict(np.stack([reference, changed]))
     locus, bins = output_bins(card, window, assembly)
-    return Effect(tuple(variants), locus, card.bin_width, predictor.tracks, ref[:, bins], alt[:, bins])
+    return Effect(tuple(variants), locus, card.bin_width, predictor.tracks, ref[:, bins], alt[:, bins], unknown)
 
 
 def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome, assembly: Assembly) -> None:
@@ -93,24 +94,30 @@ def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome,
     if not variants:
         raise BadVariant("Give at least one variant, such as chr1:47690516:C:T.")
     if card.assembly and card.assembly != assembly.name:
-        raise InvalidRequest(f"Model {card.id} was trained on {card.assembly}; it cannot be asked about {assembly.name}.")
+        raise InvalidRequest(
+            f"Model {card.id} was trained on {card.assembly}; it cannot be asked about {assembly.name}."
+        )
     if len({variant.position for variant in variants}) != len(variants):
         raise BadVariant("Two variants of one haplotype change the same base.")
     window = input_window(card, variants)
     for variant in variants:
         if genome.codes(Locus(variant.chrom, variant.start, variant.start + 1))[0] == N:
-            raise NoSequence(f"{assembly.name} reads N at {variant.chrom}:{variant.position:,}: no sequence is known there.")
+            raise NoSequence(
+                f"{assembly.name} reads N at {variant.chrom}:{variant.position:,}: no sequence is known there."
+            )
         check_reference(variant, genome, assembly.name)
     check_known(genome.codes(window), window, assembly)
 
 
-def check_known(codes: Codes, window: Locus, assembly: Assembly) -> None:
+def check_known(codes: Codes, window: Locus, assembly: Assembly) -> float:
+    """The share of N in a window; raises `NoSequence` where hardly anything else is left."""
     unknown = float(np.mean(codes == N))
     if unknown > MOST_UNKNOWN:
         raise NoSequence(
-            f"{unknown:.0%} of the model's window {assembly.name} {window.chrom}:{max(window.start, 0) + 1:,}-{window.end:,} "
-            f"is N (unknown, or beyond the chromosome); predictions need at least {1 - MOST_UNKNOWN:.0%} known sequence."
+            f"{unknown:.0%} of the model's window {window.chrom}:{max(window.start, 0) + 1:,}-{window.end:,} of {assembly.name} "
+            f"is N (unknown, or beyond the chromosome); at least {1 - MOST_UNKNOWN:.0%} of it must be known sequence."
         )
+    return unknown
 
 
 def input_window(card: ModelCard, variants: Sequence[Variant]) -> Locus:

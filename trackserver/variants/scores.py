@@ -45,7 +45,9 @@ def score(effect: Effect, row: int, track: Track) -> TrackScores:
     strongest = int(np.argmax(np.abs(delta)))
     near = centre_bins(effect)
     pseudocount = max(track.mean, 1e-6)
-    log2fc = np.log2(np.sum(alt[near] + pseudocount, dtype=np.float64) / np.sum(ref[near] + pseudocount, dtype=np.float64))
+    log2fc = np.log2(
+        np.sum(alt[near] + pseudocount, dtype=np.float64) / np.sum(ref[near] + pseudocount, dtype=np.float64)
+    )
     return TrackScores(
         index=track.index,
         at=_bin_locus(effect, strongest),

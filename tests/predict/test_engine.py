@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trackserver.errors import InvalidRequest, Unavailable, UnknownTrack
+from trackserver.genome.sequence import Codes, N, one_hot, reverse_complement, sha256
+from trackserver.models import registry
+from trackserver.models.card import ModelCard, Track, write_card
+from trackserver.models.compact import Compact, CompactConfig, Residual
+from trackserver.models.weights import save_weights
+from trackserver.predict.engine import Predictor, load_predictor, resolve_device
+
+TINY = CompactConfig(8, 7, 2, (8,), (2,), 3, (1, 2), 4, 8, 0.3)
+TRACKS = (Track(0, "a"), Track(1, "b", strand="+", strand_pair=2), Track(2, "b", strand="-", strand_pair=1))
+RANDOM = np.random.default_rng(0)
+CODES = RANDOM.integers(0, 5, (7, 64), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    models = tmp_path_factory.mktemp("models")
+    (models / "m").mkdir()
+    torch.manual_seed(0)
+    network = Compact(TINY, 3)
+    for module in network.modules():
+        if isinstance(module, Residual):
+            torch.nn.init.normal_(module.back.weight)
+    network.scale.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    save_weights(network, models / "m" / registry.WEIGHTS)
+    digest = sha256(models / "m" / registry.WEIGHTS)
+    card = ModelCard("m", "compact", "M", "hg38", 64, 16, 4, TRACKS, asdict(TINY), digest, n_value=0.25)
+    write_card(card, models / "m" / registry.CARD)
+    return models
+
+
+def predictor(models: Path, **options: object) -> Predictor:
+    return load_predictor(models, "m", device="cpu", **options)  # type: ignore[arg-type]
+
+
+def test_it_says_what_the_module_says(models: Path) -> None:
+    values = predictor(models).predict(CODES)
+    with torch.inference_mode():
+        expected = registry.load(models, "m")(torch.from_numpy(one_hot(CODES, 0.25))).numpy()
+    assert values.dtype == np.float32
+    assert values.shape == (7, 3, 16)
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ensemble", [(), ("rc",)])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])
+def test_the_batch_size_changes_nothing(models: Path, batch_size: int, ensemble: tuple[str, ...]) -> None:
+    one = predictor(models, batch_size=1, ensemble=ensemble).predict(CODES)
+    other = predictor(models, batch_size=batch_size, ensemble=ensemble).predict(CODES)
+    np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("ensemble", [(), ("rc",)])
+@pytest.mark.parametrize("tracks", [(2,), (1, 0), (0, 1, 2)])
+def test_some_tracks_say_what_they_say_among_all(
+    models: Path, tracks: tuple[int, ...], ensemble: tuple[str, ...]
+) -> None:
+    whole = predictor(models, ensemble=ensemble).predict(CODES)
+    some = predictor(models, tracks=tracks, ensemble=ensemble)
+    assert some.tracks == tracks
+    np.testing.assert_allclose(some.predict(CODES), whole[:, list(tracks)], rtol=1e-6)
+
+
+def test_both_strands_averaged_by_hand(models: Path) -> None:
+    alone = predictor(models)
+    other = alone.predict(reverse_complement(CODES))[:, [0, 2, 1], ::-1]
+    expected = (alone.predict(CODES) + other) / 2
+    np.testing.assert_allclose(predictor(models, ensemble=("rc",)).predict(CODES), expected, rtol=1e-6)
+
+
+def test_both_strands_averaged_say_the_same_of_either_strand(models: Path) -> None:
+    both = predictor(models, ensemble=("rc",))
+    other = both.predict(reverse_complement(CODES))[:, [0, 2, 1], ::-1]
+    np.testing.assert_allclose(both.predict(CODES), other, rtol=1e-5)
+
+
+def test_equal_alleles_and_places_out_of_reach_differ_by_exactly_nothing(models: Path) -> None:
+    one = RANDOM.integers(0, 4, (1, 256), dtype=np.uint8)
+    changed = one.copy()
+    changed[0, 128] = (changed[0, 128] + 1) % 4
+    ref, alt = predictor(models).predict(np.concatenate([one, one]))
+    assert np.array_equal(ref, alt)
+    ref, alt = predictor(models).predict(np.concatenate([one, changed]))
+    touched = np.flatnonzero((ref != alt).any(axis=0))
+    reach = 16 // 4 + 1
+    assert touched.size
+    assert 32 - reach <= touched.min() <= touched.max() <= 32 + reach
+
+
+def test_any_length_of_whole_bins(models: Path) -> None:
+    for length in (4, 12, 400):
+        codes: Codes = np.full((1, length), N, dtype=np.uint8)
+        assert predictor(models).predict(codes).shape == (1, 3, length // 4)
+    assert predictor(models).predict(CODES[:0]).shape == (0, 3, 16)
+
+
+@pytest.mark.parametrize("shape", [(64,), (1, 63), (1, 0)])
+def test_what_is_no_window_is_refused(models: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidRequest, match="whole 4-bp bins"):
+        predictor(models).predict(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"ensemble": ("shift",)}])
+def test_wrong_options_are_refused(models: Path, options: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequest):
+        predictor(models, **options)
+
+
+def test_a_track_there_is_not(models: Path) -> None:
+    with pytest.raises(UnknownTrack):
+        predictor(models, tracks=[7], ensemble=("rc",))
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(Unavailable, match="CUDA devices here"):
+        resolve_device("cuda:63")
+    for name in ("tpu", "mps", "", "cuda:x"):
+        with pytest.raises(InvalidRequest, match="No device"):
+            resolve_device(name)
+
+
+def test_tf32_is_off(models: Path) -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    predictor(models)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_says_what_the_processor_says(models: Path) -> None:
+    on_gpu = load_predictor(models, "m", device="cuda").predict(CODES)
+    np.testing.assert_allclose(on_gpu, predictor(models).predict(CODES), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from trackserver.catalogue import effects
+from trackserver.catalogue.site import Site
+from trackserver.errors import (
+    BadVariant,
+    InvalidRequest,
+    NoSequence,
+    ReferenceMismatch,
+    SiteReadOnly,
+    UnknownChromosome,
+    UnknownModel,
+    UnknownTileset,
+    UnknownTrack,
+)
+from trackserver.genome.locus import Locus
+from trackserver.genome.sequence import decode
+from trackserver.genome.variant import Variant
+from trackserver.models.compact import margin, read_config
+from trackserver.predict.engine import load_predictor
+from trackserver.predict.genomewide import predict_windows
+from trackserver.predict.windows import tile
+from trackserver.tiles.tileset import TileId
+from trackserver.tiles.wire import decode_dense
+from trackserver.variants.effect import check_known, effect, input_window
+
+
+def snv(site: Site, chrom: str, position: int) -> Variant:
+    ref = decode(site.genome("tiny").codes(Locus(chrom, position - 1, position)))
+    return Variant(chrom, position, ref, "A" if ref != "A" else "C")
+
+
+def test_ref_is_the_genome_wide_track_and_alt_is_not(shared_site: Site) -> None:
+    """An effect's bins lie on the genome-wide grid, so REF equals the swept track."""
+    predictor = load_predictor(shared_site.models, "random")
+    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    found = effect(predictor, genome, assembly, [snv(shared_site, "chrA", 20_011)])
+    swept = predict_windows(predictor, genome, list(tile([found.locus], predictor.card)))
+    np.testing.assert_allclose(found.ref, swept, rtol=2e-5, atol=2e-6)
+    assert np.abs(found.delta).max() > 0
+    assert found.delta.dtype == np.float32
+
+
+def test_where_the_change_cannot_reach_delta_is_exactly_zero(shared_site: Site) -> None:
+    predictor = load_predictor(shared_site.models, "random")
+    variant = snv(shared_site, "chrA", 20_011)
+    found = effect(predictor, shared_site.genome("tiny"), shared_site.assembly("tiny"), [variant])
+    reach = margin(read_config(predictor.card.config)) + 32
+    starts = found.locus.start + 32 * np.arange(found.delta.shape[1])
+    outside = (starts + 32 <= variant.start - reach) | (starts > variant.start + reach)
+    assert outside.sum() > 50
+    assert (found.delta[:, outside] == 0).all()
+
+
+def test_swapping_the_alleles_turns_delta_around(shared_site: Site) -> None:
+    """ALT of a variant is REF of its inverse: the same arithmetic on the same sequences."""
+    predictor = load_predictor(shared_site.models, "random")
+    variant = snv(shared_site, "chrA", 20_011)
+    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    found = effect(predictor, genome, assembly, [variant])
+    window = input_window(predictor.card, [variant])
+    changed = variant.apply(genome.codes(window), window)
+    back = predictor.predict(np.stack([changed, variant.swapped.apply(changed, window)]))
+    bins = slice((found.locus.start - window.start) // 32, (found.locus.end - window.start) // 32)
+    np.testing.assert_array_equal(back[1][:, bins] - back[0][:, bins], -found.delta)
+
+
+@pytest.mark.parametrize(("chrom", "position"), [("chrA", 1), ("chrA", 70_000), ("chrC", 12_345), ("chrB", 3_001)])
+def test_at_the_ends_of_chromosomes(shared_site: Site, chrom: str, position: int) -> None:
+    predictor = load_predictor(shared_site.models, "random")
+    found = effect(
+        predictor, shared_site.genome("tiny"), shared_site.assembly("tiny"), [snv(shared_site, chrom, position)]
+    )
+    size = shared_site.assembly("tiny").chromsizes[chrom]
+    assert 0 <= found.locus.start < position <= found.locus.end <= size
+    assert found.ref.shape[1] == -(-len(found.locus) // 32)
+    assert np.isfinite(found.delta).all()
+
+
+def test_several_variants_are_one_haplotype(shared_site: Site) -> None:
+    predictor = load_predictor(shared_site.models, "random")
+    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    pair = [snv(shared_site, "chrA", 20_011), snv(shared_site, "chrA", 20_500)]
+    both = effect(predictor, genome, assembly, pair)
+    window = input_window(predictor.card, pair)
+    codes = genome.codes(window)
+    for variant in pair:
+        codes = variant.apply(codes, window)
+    alone = predictor.predict(np.stack([genome.codes(window), codes]))[1]
+    bins = slice((both.locus.start - window.start) // 32, (both.locus.end - window.start) // 32)
+    np.testing.assert_array_equal(both.alt, alone[:, bins])
+
+
+def test_an_effect_is_stored_once_and_served_as_tiles(site: Site) -> None:
+    variant = snv(site, "chrB", 10_000)
+    question = effects.ask(site, "random", "tiny", [str(variant)])
+    found = effects.compute(site, question)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert effects.compute(site, question)["provenance"]["date"] == found["provenance"]["date"]
+    assert [path.name for path in site.effects.iterdir()] == [question.id]
+
+    ranks = [abs(track["log2fc"]) for track in found["tracks"]]
+    assert ranks == sorted(ranks, reverse=True)
+    strongest = found["tracks"][0]
+    tiles = {}
+    for allele, uid in strongest["tilesets"].items():
+        tileset = effects.open_effect_tileset(site, uid)
+        zoom = tileset.info()["max_zoom"]
+        x = site.assembly("tiny").absolute("chrB", strongest["at"]["start"]) // 1024
+        tiles[allele] = decode_dense(tileset.tiles([TileId(uid, zoom, x)])[0])
+    at = site.assembly("tiny").absolute("chrB", strongest["at"]["start"]) % 1024
+    assert tiles["delta"][at] == np.float32(strongest["delta"])
+    assert (tiles["ref"][at], tiles["alt"][at]) == (np.float32(strongest["ref"]), np.float32(strongest["alt"]))
+    np.testing.assert_array_equal(tiles["delta"], tiles["alt"] - tiles["ref"])
+
+
+def test_the_id_is_the_whole_question(site: Site) -> None:
+    variant, other = snv(site, "chrB", 10_000), snv(site, "chrB", 10_001)
+    ask = effects.ask(site, "random", "tiny", [str(variant)])
+    assert effects.ask(site, "random", "tiny", [f"B-10000-{variant.ref}-{variant.alt}"]).id == ask.id
+    ids = {
+        ask.id,
+        effects.ask(site, "random", "tiny", [str(other)]).id,
+        effects.ask(site, "random", "tiny", [str(variant), str(other)]).id,
+        effects.ask(site, "random", "tiny", [str(variant)], "0").id,
+    }
+    assert len(ids) == 4
+    assert effects.ask(site, "random", "tiny", [str(other), str(variant)]).id in ids
+
+
+@pytest.mark.parametrize(
+    ("variants", "error", "why"),
+    [
+        (["chrB:100:A:C"], NoSequence, "reads N at chrB:100"),
+        (["chrZ:100:A:C"], UnknownChromosome, "chrA, chrB, chrC"),
+        (["chrA:70001:A:C"], BadVariant, "ends at 70,000"),
+        (["chrA:20011"], BadVariant, "is not a variant"),
+        ([], BadVariant, "at least one variant"),
+    ],
+)
+def test_questions_that_cannot_be_answered(
+    shared_site: Site, variants: list[str], error: type[Exception], why: str
+) -> None:
+    with pytest.raises(error, match=why):
+        effects.ask(shared_site, "random", "tiny", variants)
+
+
+def test_a_reference_that_is_not_read_there(shared_site: Site) -> None:
+    variant = snv(shared_site, "chrA", 20_011)
+    with pytest.raises(ReferenceMismatch, match=f"tiny reads {variant.ref} there.*did you mean {variant}"):
+        effects.ask(shared_site, "random", "tiny", [str(variant.swapped)])
+
+
+def test_unknown_sequence_is_refused_where_it_is_nearly_all_and_said_where_it_is_some(site: Site) -> None:
+    """ChrB begins with 3 kb of N, and a window around its start reaches 1 kb beyond the chromosome."""
+    found = effects.compute(site, effects.ask(site, "random", "tiny", [str(snv(site, "chrB", 3_001))]))
+    (warning,) = found["warnings"]
+    assert (warning["code"], warning["severity"]) == ("unknown_sequence", "caution")
+    assert warning["evidence"]["unknown"] == pytest.approx(4120 / 8192, abs=0.005)
+    codes = np.full(8192, 4, np.uint8)
+    codes[:2000] = 1
+    with pytest.raises(NoSequence, match="76% of the model's window chrB:1-7,072 of tiny is N"):
+        check_known(codes, Locus("chrB", -1120, 7072), site.assembly("tiny"))
+
+
+def test_unknown_model_track_and_far_apart_variants(shared_site: Site) -> None:
+    variant = snv(shared_site, "chrA", 20_011)
+    with pytest.raises(UnknownModel, match="installed: random"):
+        effects.ask(shared_site, "enformer", "tiny", [str(variant)])
+    with pytest.raises(UnknownTrack):
+        effects.ask(shared_site, "random", "tiny", [str(variant)], "99")
+    with pytest.raises(BadVariant, match="too far apart"):
+        effects.ask(shared_site, "random", "tiny", [str(variant), str(snv(shared_site, "chrA", 40_000))])
+    with pytest.raises(BadVariant, match="same base"):
+        effects.ask(shared_site, "random", "tiny", [str(variant), str(variant)])
+
+
+def test_a_damaged_effect_and_unknown_uids(site: Site) -> None:
+    question = effects.ask(site, "random", "tiny", [str(snv(site, "chrB", 10_000))])
+    uid = effects.compute(site, question)["tracks"][0]["tilesets"]["delta"]
+    for unknown in ("fx-", f"fx-{'0' * 20}-0-ref", uid.replace("-delta", "-gamma"), uid[:-7] + "9-delta"):
+        with pytest.raises(UnknownTileset):
+            effects.open_effect_tileset(site, unknown)
+    (site.effects / question.id / "alt.npy").write_bytes(b"x")
+    with pytest.raises(InvalidRequest, match="damaged"):
+        effects.open_effect_tileset(site, uid)
+
+
+def test_where_effects_cannot_be_written(site: Site) -> None:
+    question = effects.ask(site, "random", "tiny", [str(snv(site, "chrB", 10_000))])
+    site.effects.rmdir()
+    site.effects.write_text("in the way")
+    with pytest.raises(SiteReadOnly, match="cannot be stored"):
+        effects.compute(site, question)

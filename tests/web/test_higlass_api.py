@@ -1,0 +1,155 @@
+"""HiGlass's protocol, as its client 2.3.5 speaks it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import CHROMSIZES
+from tests.web.conftest import finished
+from trackserver.catalogue.site import Site
+from trackserver.tiles.grid import TILE_SIZE
+from trackserver.tiles.wire import decode_dense
+
+
+def test_tileset_info_of_a_known_and_an_unknown_uid(client: FlaskClient) -> None:
+    """An unknown uid is an error under its key with status 200: anything else shows the user nothing."""
+    answer = client.get("/api/v1/tileset_info/?d=signal&d=nothing&s=abc")
+    assert answer.status_code == 200
+    assert answer.json["signal"]["name"] == "DNase K562"
+    assert "No tileset 'nothing'" in answer.json["nothing"]["error"]
+
+
+@pytest.mark.parametrize("slash", ["/", ""])
+def test_with_and_without_the_trailing_slash(client: FlaskClient, slash: str) -> None:
+    answer = client.get(f"/api/v1/tileset_info{slash}?d=signal", follow_redirects=True)
+    assert answer.json["signal"]["max_pos"] == [sum(CHROMSIZES.values())]
+
+
+def test_get_tiles(client: FlaskClient) -> None:
+    answer = client.get("/api/v1/tiles/?d=signal.0.0&d=signal.3.5&d=genes-tiny.0.0&s=x")
+    assert set(answer.json) == {"signal.0.0", "signal.3.5", "genes-tiny.0.0"}
+    assert len(decode_dense(answer.json["signal.3.5"])) == TILE_SIZE
+    assert [gene["name"] for gene in answer.json["genes-tiny.0.0"]] == ["ALPHA1", "BETA", "ALPHA10"]
+
+
+def test_post_gives_the_union_of_query_and_body(client: FlaskClient) -> None:
+    body = [{"tilesetUid": "signal", "tileIds": ["1.0", "1.1"], "options": {"x": 1}}]
+    answer = client.post("/api/v1/tiles/?d=genes-tiny.0.0&d=signal.1.0", json=body)
+    assert set(answer.json) == {"genes-tiny.0.0", "signal.1.0", "signal.1.1"}
+
+
+def test_one_bad_tile_is_one_bad_tile(client: FlaskClient) -> None:
+    answer = client.get("/api/v1/tiles/?d=signal.0.0&d=signal.99.0&d=signal&d=what.0.0&d=signal.0.0.max&d=a%26b.0.0")
+    assert answer.status_code == 200
+    tiles = dict(answer.json)
+    assert "dense" in tiles.pop("signal.0.0")
+    assert {key: list(value) for key, value in tiles.items()} == {
+        key: ["error"] for key in ("signal.99.0", "signal", "what.0.0", "signal.0.0.max", "a&b.0.0")
+    }
+
+
+def test_a_missing_delta_tile_is_a_full_array_of_gaps(client: FlaskClient) -> None:
+    """HiGlass's divergent-bar track stops drawing at a tile without `dense`."""
+    uid = f"fx-{'0' * 20}-1-delta"
+    values = decode_dense(client.get(f"/api/v1/tiles/?d={uid}.0.0").json[f"{uid}.0.0"])
+    assert len(values) == TILE_SIZE
+    assert np.isnan(values).all()
+
+
+def test_a_file_that_is_cut_or_gone_is_an_error_in_its_track_and_heals(client: FlaskClient, site: Site) -> None:
+    path = site.tilesets / "copy.bw"
+    original = site.inside(site.catalogue.tileset("signal").path).read_bytes()
+    path.write_bytes(original)
+    from trackserver.catalogue.store import TilesetRecord
+    from trackserver.catalogue.tilesets import add_tileset
+
+    add_tileset(site, TilesetRecord("copy", "Copy", "observed", "tiny", str(path)))
+    whole = client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"]
+    path.write_bytes(original[:3000])
+    cut = client.get("/api/v1/tiles/?d=copy.2.0&d=signal.2.0").json
+    assert "copy.bw" in cut["copy.2.0"]["error"]
+    assert "dense" in cut["signal.2.0"]
+    path.unlink()
+    assert "gone" in client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"]["error"]
+    assert "gone" in client.get("/api/v1/tileset_info/?d=copy").json["copy"]["error"]
+    path.write_bytes(original)
+    assert client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"] == whole
+
+
+def test_up_to_a_thousand_tiles_then_a_clear_refusal(client: FlaskClient) -> None:
+    body = [{"tilesetUid": "signal", "tileIds": [f"17.{x}" for x in range(1000)]}]
+    assert len(client.post("/api/v1/tiles/", json=body).json) == 1000
+    body[0]["tileIds"].append("17.1000")
+    answer = client.post("/api/v1/tiles/", json=body)
+    assert (answer.status_code, "at most 1000" in answer.json["error"]) == (400, True)
+
+
+def test_chrom_sizes(client: FlaskClient) -> None:
+    lines = client.get("/api/v1/chrom-sizes/?id=chromsizes-tiny").text
+    assert lines == "".join(f"{name}\t{size}\n" for name, size in CHROMSIZES.items())
+    cumulative = client.get("/api/v1/chrom-sizes/?id=signal&type=json&cum=1").json
+    assert cumulative["chrC"] == {"size": 12_345, "offset": 101_000}
+    assert client.get("/api/v1/available-chrom-sizes/").json["count"] == 1
+
+
+def test_suggest(client: FlaskClient) -> None:
+    answer = client.get("/api/v1/suggest/?d=genes-tiny&ac=alpha").json
+    assert [(gene["geneName"], gene["chr"], gene["txStart"]) for gene in answer] == [
+        ("ALPHA1", "chrA", 10_000), ("ALPHA10", "chrA", 40_000),
+    ]  # fmt: skip
+    assert client.get("/api/v1/suggest/?d=signal&ac=a").status_code == 404
+
+
+def test_tilesets_lists_what_the_clients_dialog_reads(client: FlaskClient) -> None:
+    everything = client.get("/api/v1/tilesets/?limit=10000").json
+    assert everything["count"] == 3
+    assert all(isinstance(entry["name"], str) and entry["uuid"] for entry in everything["results"])
+    vectors = client.get("/api/v1/tilesets/?limit=10000&dt=vector&dt=matrix").json["results"]
+    assert [entry["uuid"] for entry in vectors] == ["signal"]
+    assert client.get("/api/v1/tilesets/?ac=dnase").json["count"] == 1
+    assert client.get("/api/v1/tilesets/?offset=1&limit=1").json["count"] == 3
+    assert client.get("/api/v1/tilesets/?limit=x").status_code == 400
+    assert client.get("/api/v1/tilesets/signal/").json["biosample"] == "K562"
+
+
+def test_predicted_and_measured_know_each_other(client: FlaskClient, site: Site) -> None:
+    from trackserver.catalogue.prediction import predict_tracks
+
+    predict_tracks(site, "random", selection="0,1")
+    listed = {entry["uuid"]: entry["pair"] for entry in client.get("/api/v1/tilesets/?limit=100").json["results"]}
+    assert (listed["random-t0"], listed["signal"], listed["random-t1"]) == ("signal", "random-t0", None)
+
+
+def test_preflight_and_cross_origin(client: FlaskClient) -> None:
+    """Every HiGlass request carries Content-Type, so a notebook on another origin asks first."""
+    asked = {"Origin": "http://elsewhere", "Access-Control-Request-Method": "GET",
+             "Access-Control-Request-Headers": "content-type,authorization"}  # fmt: skip
+    answer = client.options("/api/v1/tiles/?d=signal.0.0", headers=asked)
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
+    assert int(answer.headers["Access-Control-Max-Age"]) > 0
+
+
+def test_an_effects_tiles_never_wait_for_the_model(client: FlaskClient, snv: str) -> None:
+    asked = client.post("/api/v1/effects/", json={"model": "random", "assembly": "tiny", "variants": [snv]})
+    assert asked.status_code == 202
+    uid = f"fx-{asked.json['id']}-0-delta"
+    early = client.get(f"/api/v1/tiles/?d={uid}.0.0").json
+    assert list(early) == [f"{uid}.0.0"]
+    done = finished(client, asked.json["id"])
+    tracks = {track["index"]: track for track in done["tracks"]}
+    ids = [f"{uid}.0.0" for uid in tracks[0]["tilesets"].values()]
+    tiles = client.get("/api/v1/tiles/?" + "&".join(f"d={tile}" for tile in ids)).json
+    ref, alt, delta = (decode_dense(tiles[tile]) for tile in ids)
+    np.testing.assert_allclose(delta, alt - ref, atol=1e-6)
+    assert client.get(f"/api/v1/tileset_info/?d={uid}").json[uid]["name"] == "DNase K562 Δ"
+
+
+def test_json_is_strict(client: FlaskClient) -> None:
+    text = client.get("/api/v1/tiles/?d=signal.17.600&d=signal.0.0").text
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
