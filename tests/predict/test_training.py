@@ -343,7 +343,7 @@ def test_time_that_runs_out_is_an_end_like_any_other(toy: Toy) -> None:
 
 
 def test_patience_ends_a_run_that_gets_no_better(toy: Toy) -> None:
-    still = replace(RECIPE, learning_rate=1e-30, steps=1000, evaluate_every=2, patience=3, average=0.0)
+    still = replace(RECIPE, learning_rate=1e-30, steps=1000, evaluate_every=2, patience=3, average=0.0, tolerance=0.0)
     card = toy.train(toy.folder / "patient", still)
     assert card.provenance["steps"] - card.provenance["best_step"] == 6
     assert card.provenance["steps"] < 200

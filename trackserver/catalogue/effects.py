@@ -89,6 +89,17 @@ def compute(site: Site, question: Question) -> dict[str, Any]:
     return described
 
 
+def default_model(site: Site) -> str:
+    """The model that is meant where none is named: the site's own, else the first installed; empty without any."""
+    return site.settings.model or next(iter(registry.installed(site.models)), "")
+
+
+def warm_up(site: Site) -> None:
+    """Load the default model, so that the first question is answered as fast as the second."""
+    card = registry.card(site.models, default_model(site))
+    predictor(site.models, card.id, card.weights_sha256, select(card, None), site.settings.device)
+
+
 def predictor(models: Path, model: str, weights_sha256: str, tracks: tuple[int, ...], device: str) -> Predictor:
     """The model, loaded once a process; its weights' checksum is part of the key, so a new file is a new model."""
     with _loading:

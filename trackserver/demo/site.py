@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trackserver import __version__, config
+from trackserver.catalogue import effects
 from trackserver.catalogue.prediction import predict_tracks, uid
 from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.site import Site
@@ -54,6 +55,7 @@ def build_demo(path: Path, report: Report = lambda done, said: None) -> Site:
     install_model(site)
     predict_tracks(site, MODEL, report=lambda done, total: report(0.35 + 0.65 * done / total, "predicting"))
     _write_first_view(site, shown)
+    effects.compute(site, effects.ask(site, MODEL, NAME, [str(shown.variant)]))
     (path / _STAMP).write_text(__version__)
     return Site(path)
 

@@ -11,7 +11,6 @@ from trackserver.catalogue import effects as store
 from trackserver.catalogue.effects import Question
 from trackserver.errors import InvalidRequest, NeedsTorch, UnknownEffect, UnknownJob
 from trackserver.jobs import FAILED, Job
-from trackserver.models import registry
 from trackserver.models.card import first_problem
 from trackserver.web.site import can_predict
 from trackserver.web.state import body, here
@@ -69,8 +68,8 @@ def _question(sent: dict[str, Any]) -> Question:
     except ValidationError as error:
         raise InvalidRequest(f"This question cannot be read: {first_problem(error)}.") from error
     site = here().site
+    model = asked.model or store.default_model(site)
     tracks = ",".join(map(str, asked.tracks)) if isinstance(asked.tracks, list) else asked.tracks
-    model = asked.model or site.settings.model or next(iter(registry.installed(site.models)), "")
     return store.ask(site, model, asked.assembly or site.default_assembly, asked.variants, tracks or None)
 
 

@@ -7,8 +7,12 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
+from trackserver.catalogue.effects import default_model, warm_up
 from trackserver.catalogue.site import Site
 from trackserver.errors import InvalidRequest, PortInUse
+from trackserver.web import create_app
+from trackserver.web.site import can_predict
+from trackserver.web.state import State
 
 
 class Server(BaseApplication):
@@ -27,14 +31,20 @@ class Server(BaseApplication):
             "keepalive": 30,
             "loglevel": "warning",
             "control_socket_disable": True,
+            "post_worker_init": _warm_up,
         }
         for name, value in chosen.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        from trackserver.web import create_app
-
         return create_app(self.site)
+
+
+def _warm_up(worker: Any) -> None:
+    """Load the default model behind the scenes; questions that come meanwhile queue behind it."""
+    state: State = worker.wsgi.extensions["trackserver"]
+    if can_predict() and default_model(state.site):
+        state.jobs.submit("warm-up", lambda: warm_up(state.site))
 
 
 def address(site: Site) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from trackserver.catalogue.effects import default_model
 from trackserver.catalogue.search import search
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.tilesets import CHROMSIZES, GENES
@@ -24,13 +25,12 @@ def site() -> Response:
     """What the page opens with."""
     served = here().site
     settings = served.settings
-    models = registry.installed(served.models)
     return jsonify(
         title=settings.title,
         notice=settings.notice,
         assembly=served.default_assembly,
-        models=models,
-        default_model=settings.model or (models[0] if models else None),
+        models=registry.installed(served.models),
+        default_model=default_model(served) or None,
         view={"locus": settings.locus, "rows": settings.rows},
         examples=[example.model_dump() for example in settings.examples],
         show=settings.show or None,

@@ -1,0 +1,167 @@
+"""What a person sees, in a real Chromium: the demo, a typed variant, a shared link."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from trackserver.catalogue.site import Site
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+Open = Callable[..., Page]
+
+
+def colours(page: Page, row: str) -> int:
+    """How many pixels of a row's track differ from its background."""
+    page.evaluate("window.trackserver.tilesLoaded()")
+    box = page.locator(f'[data-row="{row}"]').bounding_box()
+    stage = page.get_by_test_id("higlass").bounding_box()
+    assert box
+    assert stage
+    clip = {"x": stage["x"] + 2, "y": box["y"] + 2, "width": stage["width"] - 4, "height": box["height"] - 4}
+    image = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")).astype(int)  # type: ignore[arg-type]
+    values, counts = np.unique(image.reshape(-1, 3), axis=0, return_counts=True)
+    background = values[counts.argmax()]
+    return int((np.abs(image - background).sum(axis=2) > 30).sum())
+
+
+def rows(page: Page) -> list[str]:
+    return [row.get_attribute("data-row") or "" for row in page.locator("[data-row]").all()]
+
+
+def settled(page: Page) -> None:
+    """The effect the page opens with, or was asked for, is there and drawn."""
+    expect(page.get_by_test_id("headline")).to_be_visible()
+    page.evaluate("window.trackserver.tilesLoaded()")
+
+
+def test_the_first_screen_shows_the_point(server: tuple[str, int], open_page: Open, demo_site: Site) -> None:
+    """Tracks drawn, the ready-made variant's effect computed, and the demo said to be synthetic."""
+    page = open_page(f"{server[0]}/")
+    settled(page)
+    assert demo_site.settings.show.split(":")[1] in (page.get_by_test_id("headline").text_content() or "").replace(
+        ",", ""
+    )
+    assert "synthetic" in page.locator("#site-notice").inner_text().lower()
+    drawn = {row: colours(page, row) for row in rows(page)}
+    assert len(drawn) >= 6
+    assert all(count > 50 for count in drawn.values()), drawn
+    assert len(page.locator('[data-testid="changed"] tbody tr').all()) == 6
+
+
+def test_a_typed_variant_is_drawn_and_shared(server: tuple[str, int], open_page: Open, demo_site: Site) -> None:
+    """Type a variant, see Δ, share, and open the link somewhere else: the same locus and tracks."""
+    shown = demo_site.settings.show
+    chrom, position, ref, _ = shown.split(":")
+    other = next(f"{chrom}-{position}-{ref}-{alt}" for alt in "ACGT" if alt not in (ref, shown[-1]))
+    page = open_page(f"{server[0]}/")
+    settled(page)
+    page.locator("#q").fill(other)
+    page.locator("#q").press("Enter")
+    expect(page.get_by_test_id("headline")).to_contain_text(f"{ref}>{other[-1]}")
+    settled(page)
+    delta = next(row for row in rows(page) if row.endswith("delta"))
+    assert colours(page, delta) > 50
+
+    page.locator("#share").click()
+    link = page.get_by_test_id("share-link").input_value()
+    assert "<iframe" in page.get_by_test_id("share-embed").input_value()
+    locus = page.get_by_test_id("locus").inner_text()
+    titles = page.locator("[data-row]").all_inner_texts()
+
+    again = open_page(link)
+    settled(again)
+    assert again.get_by_test_id("locus").inner_text() == locus
+    assert rows(again) == rows(page)
+    assert [text.split("\n")[0] for text in again.locator("[data-row]").all_inner_texts()] == [
+        text.split("\n")[0] for text in titles
+    ]
+    assert colours(again, delta) > 50
+    expect(again.get_by_test_id("headline")).to_contain_text(f"{ref}>{other[-1]}")
+
+    embed = open_page(link.replace("/v/", "/embed/"))
+    assert rows(embed) == rows(page)
+    assert colours(embed, delta) > 50
+    assert embed.locator("#q").count() == 0
+
+
+def test_a_row_of_the_table_adds_the_tracks_of_that_effect(server: tuple[str, int], open_page: Open) -> None:
+    page = open_page(f"{server[0]}/")
+    settled(page)
+    before = set(rows(page))
+    page.locator('[data-testid="changed"] tbody tr').nth(2).locator("button, a, td").first.click()
+    page.wait_for_function(f"document.querySelectorAll('[data-row]').length > {len(before)}")
+    added = set(rows(page)) - before
+    assert any(row.endswith("delta") for row in added)
+    assert all(colours(page, row) > 20 for row in added)
+
+
+def test_errors_are_sentences_on_the_page(server: tuple[str, int], open_page: Open, demo_site: Site) -> None:
+    chrom, position, ref, alt = demo_site.settings.show.split(":")
+    page = open_page(f"{server[0]}/#{chrom}:1000-9000")
+    third = next(base for base in "ACGT" if base not in (ref, alt))
+    for typed, sentence in [
+        ("nosuchgene", "Nothing in"),
+        (f"{chrom}:99999999:A:C", "lies off its chromosome"),
+        ("chr99:5-9", "has no chromosome 'chr99'"),
+        (f"{chrom}:{position}:{third}:{ref}", "did you mean"),
+    ]:
+        page.locator("#q").fill(typed)
+        page.locator("#q").press("Enter")
+        expect(page.locator("body")).to_contain_text(sentence)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_nothing_is_cut(server: tuple[str, int], open_page: Open, scheme: str, tmp_path: Path) -> None:
+    page = open_page(f"{server[0]}/", 390, 844, scheme)
+    settled(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert all(colours(page, row) > 20 for row in rows(page)[:3])
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    lightness = sum(int(value) for value in background[4:-1].split(","))
+    assert (lightness < 200) == (scheme == "dark")
+
+
+def test_the_first_delta_tile_comes_within_two_seconds(server: tuple[str, int], demo_site: Site) -> None:
+    """From the question to the tile, once the model has answered one question."""
+    api = f"{server[0]}/api/v1"
+    chrom, position, ref, alt = demo_site.settings.show.split(":")
+
+    def first_tile(alternative: str) -> float:
+        began = time.perf_counter()
+        body = json.dumps({"variants": [f"{chrom}:{position}:{ref}:{alternative}"]}).encode()
+        request = urllib.request.Request(f"{api}/effects/", body, {"Content-Type": "application/json"})
+        found = json.load(urllib.request.urlopen(request))
+        while found["status"] != "done":
+            time.sleep(0.05)
+            found = json.load(urllib.request.urlopen(f"{api}/effects/{found['id']}/"))
+        uid = found["tracks"][0]["tilesets"]["delta"]
+        tile = json.load(urllib.request.urlopen(f"{api}/tiles/?d={uid}.0.0"))
+        assert tile[f"{uid}.0.0"]["dense"]
+        return time.perf_counter() - began
+
+    first_tile(alt)
+    fresh = [base for base in "ACGT" if base not in (ref, alt)]
+    assert min(first_tile(base) for base in fresh) <= 2.0
+
+
+def test_the_server_stays_small(server: tuple[str, int]) -> None:
+    """Under 1 GB with the demo's model loaded, all its processes together."""
+    children = Path(f"/proc/{server[1]}/task/{server[1]}/children").read_text().split()
+    resident = [int(status_of(pid)["VmRSS"].split()[0]) for pid in [str(server[1]), *children]]
+    assert sum(resident) < 1_000_000  # kB
+
+
+def status_of(pid: str) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
