@@ -38,7 +38,7 @@ def init_site(
         raise DataError(f"{assembly} is not known by name ({listing(assemblies.KNOWN)}); give --fasta or --chromsizes.")
     settings: dict[str, Any] = {
         "assembly": assembly,
-        "assemblies": {assembly: {name: str(given.resolve()) for name, given in files.items() if given}},
+        "assemblies": {assembly: {name: _written(given, path) for name, given in files.items() if given}},
     }
     site = create_site(path, settings)
     try:
@@ -52,6 +52,12 @@ def init_site(
         (site.path / config.FILE).unlink()
         raise
     return site
+
+
+def _written(given: Path, site: Path) -> str:
+    """A path as the settings hold it: relative inside the site, so that a site can be moved."""
+    absolute, here = given.resolve(), site.resolve()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
 def check_fasta(site: Site, name: str) -> None:

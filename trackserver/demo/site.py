@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from importlib.resources import files
@@ -29,9 +30,9 @@ Report = Callable[[float, str], None]
 
 
 def is_built(path: Path) -> bool:
-    """Whether this version's demo site stands there complete."""
+    """Whether a demo site stands there complete, made from what this package holds."""
     stamp = path / _STAMP
-    return stamp.is_file() and stamp.read_text() == __version__
+    return stamp.is_file() and stamp.read_text() == _origin()
 
 
 def build_demo(path: Path, report: Report = lambda done, said: None) -> Site:
@@ -56,8 +57,17 @@ def build_demo(path: Path, report: Report = lambda done, said: None) -> Site:
     predict_tracks(site, MODEL, report=lambda done, total: report(0.35 + 0.65 * done / total, "predicting"))
     _write_first_view(site, shown)
     effects.compute(site, effects.ask(site, MODEL, NAME, [str(shown.variant)]))
-    (path / _STAMP).write_text(__version__)
+    (path / _STAMP).write_text(_origin())
     return Site(path)
+
+
+def _origin() -> str:
+    """Version, and checksum of the generator, the grammar and the weights: another one makes another demo."""
+    digest = hashlib.sha256()
+    for part in sorted(files("trackserver.demo").iterdir(), key=lambda part: part.name):
+        if part.is_file():
+            digest.update(part.read_bytes())
+    return f"{__version__} {digest.hexdigest()}"
 
 
 def install_model(site: Site) -> None:
