@@ -111,7 +111,9 @@ def served(site: Site, tracks: Sequence[TrainingTrack], windows: Sequence[FoldWi
 
 def regression(site: Site, tracks: Sequence[TrainingTrack], folds: Sequence[FoldWindow]) -> list[Agreement]:
     paths = [track.path for track in tracks]
-    windows = load_windows(folds, paths, site.genome("hg38"), step=STEP, flank=lambda length: max(WIDTHS))
+    windows = load_windows(
+        folds, paths, site.genome("hg38"), site.assembly("hg38"), step=STEP, flank=lambda length: max(WIDTHS)
+    )
     return gc_baseline(windows, BIN, STEP)
 
 

@@ -23,7 +23,7 @@ def test_strands_of_an_experiment_are_paired_and_numbered_anew(site_with_strands
     assert [(t.track.index, t.track.name, t.track.strand_pair) for t in tracks] == [
         (0, "c1-minus", 1), (1, "c1-plus", 0), (2, "c2-plus", None), (3, "DNase K562", None),
     ]  # fmt: skip
-    assert [t.scale for t in tracks] == [30.0, 30.0, 30.0, 10.0]
+    assert [t.scale for t in tracks] == [0.5, 0.5, 0.5, 1.0]
     chosen = training_tracks(site_with_strands, "tiny", "1,3", loss="peaks")
     assert [(t.track.index, t.track.strand_pair, t.scale) for t in chosen] == [(0, None, 1.0), (1, None, 1.0)]
 

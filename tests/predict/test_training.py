@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pybigtools
 import pyBigWig
 import pytest
 import torch
@@ -33,7 +34,6 @@ from trackserver.predict.targets import (
     coarser,
     covered_span,
     load_windows,
-    open_bigwig,
     read_folds,
 )
 from trackserver.predict.training import TrainingTrack, train
@@ -90,7 +90,7 @@ class Toy:
         paths = [self.path(name) for name in names]
         edge = margin(recipe.network)
         return load_windows(
-            self.folds, paths, self.genome, step=recipe.step, flank=lambda length: flank(recipe, edge, length)
+            self.folds, paths, self.genome, ASSEMBLY, step=recipe.step, flank=lambda length: flank(recipe, edge, length)
         )
 
     def train(self, directory: Path, recipe: Recipe = RECIPE, loss: Loss = "signal", **options: object) -> ModelCard:
@@ -121,13 +121,13 @@ def trained(toy: Toy) -> Path:
 
 def test_a_bin_is_the_mean_of_exactly_its_bases(toy: Toy) -> None:
     locus = Locus("chr1", 1003, 9001)
-    means = binned(open_bigwig(toy.path("g")), locus, 8)
+    means = binned(pybigtools.open(str(toy.path("g"))), locus, 8)
     expected = (toy.codes["chr1"][1003 : 1003 + 999 * 8] == 2).reshape(-1, 8).mean(axis=1)
     np.testing.assert_allclose(means, expected, rtol=1e-6)
 
 
 def test_a_long_locus_is_read_in_parts_that_join(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    bigwig, locus = open_bigwig(toy.path("g")), Locus("chr1", 5, 11_000)
+    bigwig, locus = pybigtools.open(str(toy.path("g"))), Locus("chr1", 5, 11_000)
     whole = binned(bigwig, locus, 8)
     monkeypatch.setattr("trackserver.predict.targets._READ_BP", 100)
     np.testing.assert_array_equal(binned(bigwig, locus, 8), whole)
@@ -140,12 +140,12 @@ def test_one_planted_peak_comes_back_in_its_own_bin(toy: Toy, tmp_path: Path) ->
         file.addHeader(list(ASSEMBLY.chromsizes.items()))
         peak = start + 8 * bin_index
         file.addEntries(["chr1"] * 3, [0, peak, peak + 8], ends=[peak, peak + 8, 24_000], values=[0.0, 1.0, 0.0])
-    means = binned(open_bigwig(path), Locus("chr1", start, 17_000), 8)
+    means = binned(pybigtools.open(str(path)), Locus("chr1", start, 17_000), 8)
     assert np.flatnonzero(means).tolist() == [bin_index]
 
 
 def test_bins_with_an_unknown_base_are_unknown_unless_the_file_omits_zeros(toy: Toy) -> None:
-    bigwig, locus = open_bigwig(toy.path("gc")), Locus("chr1", 11_990, 13_010)
+    bigwig, locus = pybigtools.open(str(toy.path("gc"))), Locus("chr1", 11_990, 13_010)
     unknown = np.isnan(binned(bigwig, locus, 20))
     assert np.flatnonzero(unknown).tolist() == list(range(51))  # from 11,990 to 13,010
     zeros = binned(bigwig, locus, 20, "zero")
@@ -179,7 +179,7 @@ def test_a_window_shorter_than_a_crop_still_teaches(toy: Toy, tmp_path: Path) ->
     (tmp_path / "f.bed").write_text("chr1 0 200 train\nchr1 300 400 valid\n")
     folds = read_folds(tmp_path / "f.bed", ASSEMBLY)
     windows = load_windows(
-        folds, [toy.path("g")], toy.genome, step=4, flank=lambda n: flank(RECIPE, margin(NETWORK), n)
+        folds, [toy.path("g")], toy.genome, ASSEMBLY, step=4, flank=lambda n: flank(RECIPE, margin(NETWORK), n)
     )
     codes, targets = Crops(windows[:1], [0], replace(RECIPE, reverse_complement=False), 0).batch()
     inner = codes[:, RECIPE.loss_margin : 512 - RECIPE.loss_margin]
@@ -288,7 +288,7 @@ def test_a_trained_model_is_a_model_that_is_right(toy: Toy, trained: Path) -> No
 def test_what_it_predicts_is_in_the_datas_units_and_in_the_right_bin(toy: Toy, trained: Path) -> None:
     predictor = load_predictor(toy.folder, "trained", device="cpu")
     said = predictor.predict(toy.codes["chr2"][None, :8000])[0, 0]
-    seen = binned(open_bigwig(toy.path("g")), Locus("chr2", 0, 8000), 8)
+    seen = binned(pybigtools.open(str(toy.path("g"))), Locus("chr2", 0, 8000), 8)
     r = {lag: np.corrcoef(said[5:-5], np.roll(seen, lag)[5:-5])[0, 1] for lag in range(-4, 5)}
     assert max(r, key=lambda lag: r[lag]) == 0
     assert r[0] > 0.8
@@ -400,7 +400,7 @@ def test_requests_that_make_no_sense_are_refused_at_once(toy: Toy, tmp_path: Pat
         ask([one, replace(other, loss="peaks")])
     with pytest.raises(DataError, match="no signal"):
         ask([nothing])
-    with pytest.raises(DataError, match="no bigWig"):
+    with pytest.raises(DataError, match="none.bw is gone"):
         ask([replace(nothing, path=tmp_path / "none.bw")])
     assert not list(tmp_path.iterdir())
 
@@ -430,7 +430,8 @@ REAL = Path(__file__).parents[2].parent / "shared" / "data" / "hg38"
 def test_real_targets_cover_the_middle_of_each_window() -> None:
     folds = read_folds(REAL / "folds.bed", known("hg38"))
     path = REAL / "observed" / "ENCFF136DBS.bigWig"
-    windows = load_windows(folds[:4], [path], Genome(REAL / "hg38.sparse.fa.gz"), step=128, flank=lambda length: 64)
+    genome = Genome(REAL / "hg38.sparse.fa.gz")
+    windows = load_windows(folds[:4], [path], genome, known("hg38"), step=128, flank=lambda length: 64)
     for window in windows:
         assert covered_span(window.targets) == (256, 768)  # the central 65,536 of 131,072 bp
         assert np.isfinite(window.targets[:, 256:768]).all()

@@ -11,9 +11,9 @@ from trackserver.errors import InvalidRequest
 from trackserver.models.card import Track, select_tracks
 from trackserver.predict.targets import Loss, TrainingTrack
 
-# How far above its mean a track's signal is told apart: CAGE is sparser and steeper than open chromatin.
-SCALES = {"CAGE": 30.0}
-SCALE = 10.0
+# The k of log(1 + k y / mean): how far above its mean a track's signal is still told apart. CAGE is steeper.
+SCALES = {"CAGE": 0.5}
+SCALE = 1.0
 
 _OPPOSITE = {"+": "-", "-": "+"}
 

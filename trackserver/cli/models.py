@@ -56,16 +56,13 @@ def _figure(values: list[Any], index: int) -> str:
 
 
 def _summary(card: ModelCard) -> dict[str, Any]:
-    fields = ("id", "title", "summary", "architecture", "assembly", "window", "crop", "bin_width", "licence", "citation",
-              "weights_sha256")  # fmt: skip
-    return {name: getattr(card, name) for name in fields} | {"tracks": len(card.tracks)}
+    described = "id title summary architecture assembly window crop bin_width licence citation weights_sha256"
+    return {name: getattr(card, name) for name in described.split()} | {"tracks": len(card.tracks)}
 
 
 @click.command()
 @click.argument("architecture", metavar="MODEL", type=click.Choice(["compact"]))
-@click.option(
-    "--tracks", "selection", help="Measured tilesets: 0-9,25 (by uid), assay=DNASE or a name glob."
-)
+@click.option("--tracks", "selection", help="Measured tilesets: 0-9,25 (by uid), assay=DNASE or a name glob.")
 @click.option("--folds", "folds_file", required=True, type=click.Path(path_type=Path, dir_okay=False),
               help="BED whose fourth column is train, valid or test.")  # fmt: skip
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False),

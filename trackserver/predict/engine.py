@@ -64,10 +64,13 @@ class Predictor:
         if unknown := set(ensemble) - set(ENSEMBLES):
             raise InvalidRequest(f"No ensemble '{min(unknown)}'; known: {', '.join(ENSEMBLES)}.")
         self.card, self.batch_size, self.ensemble = card, batch_size, ensemble
+        exact_float32()
         self.device = resolve_device(device)
         self.module = module.to(self.device).eval()
         rows = tuple(range(len(card.tracks)) if rows is None else rows)
         self.tracks = tuple(rows if tracks is None else tracks)
+        if missing := set(self.tracks) - set(rows):
+            raise InvalidRequest(f"Track {min(missing)} of model {card.id} was not loaded.")
         self._keep = [rows.index(track) for track in self.tracks]
         self._opposite = _opposite_rows(card, rows, self.tracks) if "rc" in ensemble else []
         self._bases = torch.cat([torch.eye(4), torch.full((1, 4), card.n_value)]).to(self.device)
@@ -89,7 +92,7 @@ class Predictor:
             width = self.card.bin_width
             raise InvalidRequest(f"{self.card.id} reads windows (B, L) of whole {width}-bp bins, not {codes.shape}.")
         values = np.empty((len(codes), len(self.tracks), codes.shape[1] // self.card.bin_width), np.float32)
-        with torch.inference_mode(), exact_float32():
+        with torch.inference_mode():
             for start in range(0, len(codes), self.batch_size):
                 part = slice(start, start + self.batch_size)
                 values[part] = self._ensembled(codes[part]).cpu().numpy()
@@ -117,25 +120,10 @@ def _opposite_rows(card: ModelCard, rows: Sequence[int], tracks: Sequence[int]) 
     return [rows.index(track) for track in wanted]
 
 
-class exact_float32:  # noqa: N801  # reads as a statement: `with exact_float32():`
-    """No TF32 inside, and no choice of algorithm by stop-watch; the process's own settings come back afterwards."""
-
-    def __enter__(self) -> None:
-        self._before = (
-            torch.backends.cuda.matmul.allow_tf32,
-            torch.backends.cudnn.allow_tf32,
-            torch.backends.cudnn.benchmark,
-        )
-        self._set(False, False, False)
-
-    def __exit__(self, *_: object) -> None:
-        self._set(*self._before)
-
-    @staticmethod
-    def _set(matmul: bool, convolution: bool, benchmark: bool) -> None:
-        torch.backends.cuda.matmul.allow_tf32 = matmul
-        torch.backends.cudnn.allow_tf32 = convolution
-        torch.backends.cudnn.benchmark = benchmark
+def exact_float32() -> None:
+    """Turn TF32 off, for this process and for good: switched around each call, threads would undo one another's."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def load_predictor(

@@ -18,11 +18,11 @@ def evaluate(predictor: Predictor, windows: Sequence[Window], factor: int) -> li
     """Agreement of each of the predictor's tracks over some windows.
 
     `factor` is how many bins of the windows' targets make one of the model's. Bins before the first and after the last
-    covered one of a window are neither predicted nor counted.
+    covered one of a window are neither predicted nor counted; where nothing is covered, the list is empty.
     """
     pairs = [compared(predictor, window, factor) for window in windows]
     pairs = [pair for pair in pairs if pair[0].shape[1]]
-    n_tracks = len(predictor.tracks)
+    n_tracks = len(predictor.tracks) if pairs else 0
     return [agreement([said[t] for said, _ in pairs], [seen[t] for _, seen in pairs]) for t in range(n_tracks)]
 
 

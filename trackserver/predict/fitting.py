@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from trackserver.errors import DataError
 from trackserver.genome.sequence import Codes, one_hot
 from trackserver.models.card import ModelCard
 from trackserver.models.compact import Compact
@@ -97,11 +98,13 @@ class Clock:
 
 @dataclass
 class Fitted:
-    """The best weights so far, and when and how good they were."""
+    """The weights to keep so far: of which step, how good, and how good the best were."""
 
     state: State
-    score: float = -math.inf
     step: int = 0
+    score: float = -math.inf
+    highest: float = -math.inf
+    highest_step: int = 0
     steps: int = 0
 
 
@@ -120,20 +123,23 @@ def fit(
     learner = _Learner(network, goal, device)
     crops = Crops(of_fold(windows, "train"), goal.opposite, recipe, seed)
     valid = of_fold(windows, "valid")
-    best = Fitted(_copy(learner.average))
+    kept = Fitted(_copy(learner.average))
     while (done := clock.done(learner.step)) < 1:
         learner.learn(*crops.batch(), done)
         if learner.step % recipe.evaluate_every == 0 or clock.done(learner.step) >= 1:
-            best = _better(best, learner, learner.score(card, valid))
-            progress(0.05 + 0.9 * done, f"step {learner.step}, valid r {max(best.score, 0):.3f}")
-            if recipe.patience and learner.step - best.step >= recipe.patience * recipe.evaluate_every:
+            kept = _better(kept, learner, learner.score(card, valid))
+            progress(0.05 + 0.9 * done, f"step {learner.step}, valid r {kept.score:.3f}")
+            if recipe.patience and learner.step - kept.highest_step >= recipe.patience * recipe.evaluate_every:
                 break
-    best.steps = learner.step
-    return best
+    kept.steps = learner.step
+    return kept
 
 
-def _better(best: Fitted, learner: _Learner, score: float) -> Fitted:
-    return Fitted(_copy(learner.average), score, learner.step) if score > best.score else best
+def _better(kept: Fitted, learner: _Learner, score: float) -> Fitted:
+    if score < kept.highest - learner.recipe.tolerance:
+        return kept
+    highest, when = max((kept.highest, kept.highest_step), (score, learner.step), key=lambda pair: pair[0])
+    return Fitted(_copy(learner.average), learner.step, score, highest, when)
 
 
 class _Learner:
@@ -177,6 +183,8 @@ class _Learner:
 
     def score(self, card: ModelCard, windows: Sequence[Window]) -> float:
         """What stopping is decided by: the mean over tracks of r within windows and r of log1p over all bins."""
+        if not all(tensor.isfinite().all() for tensor in self.average.values()):
+            raise DataError(f"Training ran away by step {self.step}; take a smaller learning_rate in the recipe.")
         self.averaged.load_state_dict(self.average)
         found = evaluate(Predictor(card, self.averaged, str(self.device)), windows, self.factor)
         both = [r for track in found for r in (track.window_pearson, track.log1p_pearson)]

@@ -42,7 +42,8 @@ class Recipe:
     floor: float = 0.05  # where the schedule ends, as a part of the learning rate
     average: float = 0.98  # weights are a running mean with this memory: a step back from the last batch
     evaluate_every: int = 40  # steps
-    patience: int = 6  # evaluations on the valid fold without a better one before it stops; 0 never stops
+    patience: int = 12  # evaluations on the valid fold without a better one before it stops; 0 never stops
+    tolerance: float = 0.003  # r on the valid fold; within it the later weights are kept, for their rate was lower
     half: bool = False  # store kernels as float16
 
     def __post_init__(self) -> None:
@@ -56,6 +57,9 @@ class Recipe:
             raise DataError("A recipe's crop and window must be longer than the margins at both their ends.")
         if min(self.batch_size, self.steps, self.evaluate_every) < 1 or min(self.shift, self.warmup, self.patience) < 0:
             raise DataError("A recipe needs batch_size, steps and evaluate_every of 1 or more, and nothing negative.")
+
+        if not (0 <= self.randomize <= 1 and 0 <= self.average < 1 and 0 <= self.floor <= 1 and self.learning_rate > 0):
+            raise DataError("A recipe's randomize, average and floor are parts from 0 to 1, its learning_rate above 0.")
 
     @property
     def loss_margin(self) -> int:

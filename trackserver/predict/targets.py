@@ -6,7 +6,7 @@ No torch here: the baselines a model is held against read the same bins through 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import Codes, Genome
 from trackserver.models.card import Track
+from trackserver.tiles.vector import open_bigwig, own_names
 
 FOLDS = ("train", "valid", "test")
 Loss = Literal["signal", "poisson", "peaks"]
@@ -111,6 +112,7 @@ def load_windows(
     folds: Sequence[FoldWindow],
     paths: Sequence[Path],
     genome: Genome,
+    assembly: Assembly,
     *,
     step: int,
     flank: Callable[[int], int],
@@ -132,7 +134,7 @@ def load_windows(
     """
     columns: list[list[Values]] = []
     for number, path in enumerate(paths):
-        columns.append(list(_columns(path, folds, step, uncovered)))
+        columns.append(list(_columns(path, folds, assembly, step, uncovered)))
         tick((number + 1) / len(paths))
     windows = []
     for number, window in enumerate(folds):
@@ -147,31 +149,21 @@ def of_fold(windows: Sequence[Window], fold: str) -> list[Window]:
     return [window for window in windows if window.fold == fold]
 
 
-def _columns(path: Path, folds: Sequence[FoldWindow], step: int, uncovered: Uncovered) -> Iterator[Values]:
-    bigwig = open_bigwig(path)
-    lengths = bigwig.chroms()
-    for window in folds:
-        if window.locus.chrom not in lengths:
-            raise DataError(f"{path} has no chromosome {window.locus.chrom}, which the folds file names.")
-        yield binned(bigwig, window.locus, step, uncovered)
-
-
-def open_bigwig(path: Path) -> Any:
-    """A pybigtools reader; DataError where there is no bigWig."""
-    import pybigtools
-
-    if not path.is_file():
-        raise DataError(f"There is no bigWig {path}.")
-    try:
-        return pybigtools.open(str(path))
-    except (pybigtools.BBIReadError, OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a bigWig: {error}") from error
+def _columns(
+    path: Path, folds: Sequence[FoldWindow], assembly: Assembly, step: int, uncovered: Uncovered
+) -> Iterator[Values]:
+    with open_bigwig(path) as bigwig:
+        names = own_names(bigwig, assembly)
+        for window in folds:
+            if window.locus.chrom not in names:
+                raise DataError(f"{path} has no chromosome {window.locus.chrom}, which the folds file names.")
+            yield binned(bigwig, replace(window.locus, chrom=names[window.locus.chrom]), step, uncovered)
 
 
 def binned(bigwig: Any, locus: Locus, step: int, uncovered: Uncovered = "missing") -> Values:
     """Mean of each `step` bp from the locus's start on, float32 (len(locus) // step,); NaN where a base has no value.
 
-    Bin i covers exactly [start + i * step, start + (i + 1) * step).
+    The locus's chromosome is as the file calls it. Bin i covers exactly [start + i * step, start + (i + 1) * step).
     """
     n_bins = len(locus) // step
     means = np.empty(n_bins, np.float32)

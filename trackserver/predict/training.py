@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trackserver import __version__
-from trackserver.errors import DataError, InvalidRequest, NeedsTorch
+from trackserver.errors import DataError, InvalidRequest, NeedsTorch, SiteReadOnly, listing
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.sequence import Genome, sha256
 from trackserver.models import registry
@@ -88,14 +90,15 @@ def train(
     recipe = recipe or Recipe()
     _check_request(tracks, directory, overwrite)
     clock = Clock(recipe.steps, minutes)
-    windows = _windows(tracks, genome, folds, recipe, progress)
+    progress(0.0, "reading targets")
+    windows = _windows(tracks, genome, assembly, folds, recipe, progress)
     goal = _goal(tracks, of_fold(windows, "train"), recipe)
-    card = _draft(goal, directory.name, assembly)
-    with seeded(seed), exact_float32():
+    card = _draft(goal, directory.resolve().name, assembly)
+    exact_float32()
+    with seeded(seed), _staged(directory) as stage:
         fitted = fit(goal, card, windows, clock, seed, resolve_device(device), progress)
-    progress(0.95, "measuring")
-    card = replace(card, provenance=_provenance(goal, genome, fitted, clock, seed))
-    with _staged(directory) as stage:
+        progress(0.95, "measuring")
+        card = replace(card, provenance=_provenance(goal, genome, fitted, clock, seed))
         card = _write(stage, card, fitted, windows, goal)
     progress(1.0, "done")
     return card
@@ -104,30 +107,45 @@ def train(
 def _check_request(tracks: Sequence[TrainingTrack], directory: Path, overwrite: bool) -> None:
     if not registry.is_id(directory.resolve().name):
         raise InvalidRequest(f"'{directory.name}' cannot be a model's id; use letters, digits, _ and - only.")
-    if directory.exists() and any(directory.iterdir()) and not overwrite:
-        raise InvalidRequest(f"{directory} is not empty; choose another directory, or remove what is there.")
+    _check_place(directory, overwrite)
     if [track.track.index for track in tracks] != list(range(len(tracks))) or not tracks:
         raise InvalidRequest("Tracks to train on must be numbered 0, 1, 2 and so on, and there must be one.")
     if len({track.loss == "peaks" for track in tracks}) > 1:
         raise InvalidRequest("A model learns either peaks (probabilities) or signal, not both: train two models.")
 
 
+def _check_place(directory: Path, overwrite: bool) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise InvalidRequest(f"{directory} is a file; a model is a directory.")
+    there = {path.name for path in directory.iterdir()} if directory.exists() else set()
+    if there and not overwrite:
+        raise InvalidRequest(f"{directory} is not empty; choose another directory, or overwrite the model in it.")
+    if other := there - {registry.CARD, registry.WEIGHTS, METRICS}:
+        # Overwriting removes the directory: never one that is more than a model.
+        raise InvalidRequest(f"{directory} holds more than a model ({listing(sorted(other))}); it is not overwritten.")
+
+
 def _windows(
     tracks: Sequence[TrainingTrack],
     genome: Genome,
+    assembly: Assembly,
     folds: Sequence[FoldWindow],
     recipe: Recipe,
     progress: Progress,
 ) -> list[Window]:
-    return load_windows(
+    windows = load_windows(
         folds,
         [track.path for track in tracks],
         genome,
+        assembly,
         step=recipe.step,
         flank=lambda length: flank(recipe, margin(recipe.network), length),
         uncovered=recipe.uncovered,
         tick=lambda done: progress(0.05 * done, "reading targets"),
     )
+    if not any(np.isfinite(window.targets).any() for window in of_fold(windows, "valid")):
+        raise DataError("No track has a value in the windows of the valid fold, which decides when to stop.")
+    return windows
 
 
 def _goal(tracks: Sequence[TrainingTrack], windows: Sequence[Window], recipe: Recipe) -> Goal:
@@ -216,11 +234,13 @@ def _staged(directory: Path) -> Iterator[Path]:
     directory = directory.resolve()
     stage = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(parents=True)
     try:
+        stage.mkdir(parents=True)
         yield stage
         if directory.exists():
             shutil.rmtree(directory)
         os.replace(stage, directory)
+    except OSError as error:
+        raise SiteReadOnly(f"The model cannot be written to {directory}: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)

@@ -113,8 +113,9 @@ def check_known(codes: Codes, window: Locus, assembly: Assembly) -> float:
     """The share of N in a window; raises `NoSequence` where hardly anything else is left."""
     unknown = float(np.mean(codes == N))
     if unknown > MOST_UNKNOWN:
+        shown = Locus(window.chrom, max(window.start, 0), window.end)
         raise NoSequence(
-            f"{unknown:.0%} of the model's window {window.chrom}:{max(window.start, 0) + 1:,}-{window.end:,} of {assembly.name} "
+            f"{unknown:.0%} of the model's window {shown} of {assembly.name} "
             f"is N (unknown, or beyond the chromosome); at least {1 - MOST_UNKNOWN:.0%} of it must be known sequence."
         )
     return unknown
