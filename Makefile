@@ -60,6 +60,7 @@ lint: install
 	  else echo "docker compose is not here: docker/compose.yaml was not checked"; fi
 
 bench: install
+	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/demo_truth.py
 	$(BIN)/python benchmarks/real_run.py
 

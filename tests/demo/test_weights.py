@@ -1,5 +1,8 @@
 """The shipped weights against the known truth; a part of what benchmarks/demo_truth.py measures in full."""
 
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -83,9 +86,9 @@ def test_a_single_planted_peak_lies_in_one_bin_of_truth_measurement_and_predicti
         planted[at : at + len(site)] = site
         known = truth(planted) - truth(codes)
         said = model.predict(planted[None])[0] - model.predict(codes[None])[0]
-        counted = np.random.default_rng(6).poisson(100 * truth(planted)[2]) / 100
-        assert known[2].argmax() == said[2].argmax() == (at + 7) // BIN_WIDTH
-        assert (counted - truth(codes)[2]).argmax() == (at + 7) // BIN_WIDTH
+        counted = np.random.default_rng(6).poisson(100 * truth(planted)[0]) / 100
+        assert known[0].argmax() == said[0].argmax() == (at + 7) // BIN_WIDTH
+        assert (counted - truth(codes)[0]).argmax() == (at + 7) // BIN_WIDTH
 
 
 def test_the_showcase_variant_does_what_its_sentence_says(model, genome):
@@ -97,8 +100,8 @@ def test_the_showcase_variant_does_what_its_sentence_says(model, genome):
     pair = model.predict(np.stack([reference, shown.variant.apply(reference, window)]))
     near = slice(128 - 5, 128 + 6)
     ref, alt = pair[:, :, near].sum(axis=2)
-    assert alt[0] < 0.6 * ref[0]
-    assert alt[1] == pytest.approx(ref[1], rel=0.15)
+    assert alt[1] < 0.6 * ref[1]
+    assert alt[2] == pytest.approx(ref[2], rel=0.15)
 
 
 def test_a_window_takes_less_than_a_third_of_a_second(predictor):
@@ -110,3 +113,13 @@ def test_a_window_takes_less_than_a_third_of_a_second(predictor):
         predictor.predict(codes)
         took.append(time.process_time() - began)
     assert min(took) <= 0.3
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs():
+    script = HERE.parents[1] / "benchmarks" / "demo_truth.py"
+    asked = [sys.executable, str(script), "--json", "--elements", "1", "--sites", "60"]
+    found = json.loads(subprocess.run(asked, capture_output=True, check=True, text=True).stdout)
+    assert found["mean_ratio"] >= 0.92
+    assert [row["track"] for row in found["sites"]] == [track.name for track in TRACKS]
+    assert len(found["substitutions"]) == len(TRACKS) + 1

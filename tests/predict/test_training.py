@@ -400,7 +400,7 @@ def test_requests_that_make_no_sense_are_refused_at_once(toy: Toy, tmp_path: Pat
         ask([one, replace(other, loss="peaks")])
     with pytest.raises(DataError, match="no signal"):
         ask([nothing])
-    with pytest.raises(DataError, match="none.bw is gone"):
+    with pytest.raises(DataError, match=r"none\.bw is gone"):
         ask([replace(nothing, path=tmp_path / "none.bw")])
     assert not list(tmp_path.iterdir())
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from html import escape
+from http import HTTPStatus
 from pathlib import Path
 
 from flask import Blueprint, Response, jsonify, send_from_directory
 
 from trackserver import __version__
-from trackserver.errors import Unavailable
+from trackserver.errors import Unavailable, UnknownView
 from trackserver.web.state import here
 
 blueprint = Blueprint("pages", __name__)
@@ -23,8 +24,12 @@ def index() -> Response:
 
 @blueprint.get("/v/<view_id>")
 def view(view_id: str) -> Response:
-    """A shared view; an unknown one is a 404, so that a portal notices."""
-    return _page(here().site.catalogue.view(view_id).title or here().site.settings.title)
+    """A shared view. An unknown one is a 404, so that a portal notices, and the page, which says so to people."""
+    title = here().site.settings.title
+    try:
+        return _page(here().site.catalogue.view(view_id).title or title)
+    except UnknownView:
+        return _page(title, HTTPStatus.NOT_FOUND)
 
 
 @blueprint.get("/embed/<view_id>")
@@ -43,9 +48,9 @@ def favicon() -> Response:
     return send_from_directory(STATIC, "favicon.svg", mimetype="image/svg+xml")
 
 
-def _page(title: str) -> Response:
+def _page(title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
     page = STATIC / "index.html"
     if not page.is_file():
         raise Unavailable("The page has not been built; run `make install`, or `npm run build` in frontend/.")
     text = page.read_text().replace("<title>trackserver</title>", f"<title>{escape(title)}</title>")
-    return Response(text, mimetype="text/html", headers={"Cache-Control": "no-cache"})
+    return Response(text, status, mimetype="text/html", headers={"Cache-Control": "no-cache"})

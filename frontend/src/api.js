@@ -1,0 +1,84 @@
+/** Where the server answers; relative, so that a stored view works wherever the server stands. */
+export const SERVER = '/api/v1';
+
+/** An answer that is an error: its message is a sentence for people. */
+export class ApiError extends Error {
+  /** @param {string} sentence @param {string} code @param {number} status */
+  constructor(sentence, code, status) {
+    super(sentence);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+/**
+ * @param {string} path below SERVER
+ * @param {{query?: Record<string, string | undefined>, body?: unknown, signal?: AbortSignal}} [options]
+ * @returns {Promise<any>}
+ */
+async function call(path, { query = {}, body, signal } = {}) {
+  const url = new URL(SERVER + path, window.location.origin);
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
+  const request = body === undefined
+    ? { signal }
+    : { signal, method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
+  let response;
+  try {
+    response = await fetch(url, request);
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError('The server cannot be reached. Check the connection and try again.', 'unreachable', 0);
+  }
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer !== null) return answer;
+  const sentence = answer?.error ?? `The server answered with an error (${response.status}).`;
+  throw new ApiError(sentence, answer?.code ?? 'error', response.status);
+}
+
+/**
+ * @typedef {{uuid: string, name: string, datatype: string, coordSystem: string, kind?: 'observed' | 'predicted',
+ *   assay?: string | null, biosample?: string | null, target?: string | null, strand?: string | null,
+ *   model?: string | null, track_index?: number | null, accession?: string | null, pair?: string | null}} Tileset
+ * @typedef {{id: string, title: string, assembly: string, window: number, bin_width: number, n_tracks: number,
+ *   can_predict: boolean, summary: string}} Model
+ * @typedef {{title: string, notice: string | null, assembly: string, models: string[], default_model: string | null,
+ *   view: {locus: string, rows: string[][]} | null, examples: {text: string, label: string}[], show: string | null}} Site
+ * @typedef {{text: string, chrom: string, position: number, ref: string, alt: string,
+ *   nearest_gene?: {name: string, distance: number} | null}} Variant
+ * @typedef {{index: number, name: string, assay?: string, biosample?: string, target?: string, strand?: string,
+ *   ref: number, alt: number, delta: number, at: import('./genome.js').Locus, log2fc: number, sad: number,
+ *   max_abs_delta: number, max_value: number, tilesets: {ref: string, alt: string, delta: string}}} EffectTrack
+ * @typedef {{id: string, status: 'queued' | 'running' | 'done' | 'failed', position?: number, error?: string,
+ *   question: {model: string, assembly: string, variants: string[]}, variants: Variant[],
+ *   locus: import('./genome.js').Locus, bin_width: number, tracks: EffectTrack[],
+ *   warnings: {code: string, severity: string, sentence: string}[],
+ *   provenance: {model: string, weights_sha256?: string, assembly: string, version?: string, date?: string, seconds?: number}}} Effect
+ * @typedef {{query: string, kind: 'gene' | 'locus' | 'variant', chrom: string, start: number, end: number, label: string,
+ *   assembly: string, variant?: Variant}} Found
+ */
+
+export const api = {
+  /** @returns {Promise<Site>} */
+  site: () => call('/site/'),
+  /** @returns {Promise<import('./genome.js').Assembly[]>} */
+  assemblies: () => call('/assemblies/').then((answer) => answer.assemblies),
+  /** @returns {Promise<Tileset[]>} */
+  tilesets: () => call('/tilesets/', { query: { limit: '10000' } }).then((answer) => answer.results),
+  /** @returns {Promise<Model[]>} */
+  models: () => call('/models/').then((answer) => answer.models),
+  /** @param {string} q @param {string} assembly @param {AbortSignal} signal @returns {Promise<Found>} */
+  search: (q, assembly, signal) => call('/search/', { query: { q, assembly }, signal }),
+  /** @param {string} genes @param {string} text @param {AbortSignal} signal
+   *  @returns {Promise<{chr: string, txStart: number, txEnd: number, geneName: string}[]>} */
+  suggest: (genes, text, signal) => call('/suggest/', { query: { d: genes, ac: text }, signal }),
+  /** @param {{model: string, assembly: string, variants: string[]}} question @param {AbortSignal} signal @returns {Promise<Effect>} */
+  ask: (question, signal) => call('/effects/', { body: question, signal }),
+  /** @param {string} id @returns {Promise<Effect>} */
+  effect: (id) => call(`/effects/${encodeURIComponent(id)}/`),
+  /** @param {object} viewconf @param {string} title @returns {Promise<{id: string, url: string, embed: string}>} */
+  storeView: (viewconf, title) => call('/views/', { body: { viewconf, title } }),
+  /** @param {string} id @returns {Promise<object>} */
+  viewconf: (id) => call('/viewconfs/', { query: { d: id } }),
+  /** @param {string} id @returns {Promise<{id: string, title: string | null, created: string}>} */
+  view: (id) => call(`/views/${encodeURIComponent(id)}/`),
+};

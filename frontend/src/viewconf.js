@@ -1,0 +1,220 @@
+import { SERVER } from './api.js';
+import { effectUid, genesRow, readEffectUid } from './rows.js';
+
+/** @typedef {import('./rows.js').Row} Row @typedef {import('./theme.js').Palette} Palette */
+
+export const VIEW = 'view';
+export const AXIS = 'axis';
+
+/** Track heights in pixels; a pending effect holds the place of one REF/ALT and Δ pair. */
+const HEIGHTS = { genes: 62, signal: 60, pair: 60, alleles: 60, delta: 46, pending: 110, other: 60 };
+const AXIS_HEIGHT = 28;
+
+/**
+ * The room above a row: between rows at a desk, a line for the row's name on a phone. A Δ stays close to its alleles.
+ *
+ * @param {Row[]} rows @param {number} index @param {boolean} compact
+ */
+function gapAbove(rows, index, compact) {
+  const [row, before] = [rows[index], rows[index - 1]];
+  const tight = row.kind === 'delta' && before?.kind === 'alleles' && before.track === row.track;
+  if (compact) return tight ? 22 : 30;
+  return tight ? 4 : 17;
+}
+
+/** @param {Row} row */
+export const heightOf = (row) => (row.kind === 'other' ? row.track.height ?? HEIGHTS.other : HEIGHTS[row.kind]);
+
+/**
+ * Where rows lie, top to bottom, before HiGlass has drawn them.
+ *
+ * @param {Row[]} rows @param {boolean} compact
+ * @returns {{row: Row, gap: number, height: number}[]}
+ */
+export const layout = (rows, compact) => rows.map((row, index) => ({ row, gap: gapAbove(rows, index, compact), height: heightOf(row) }));
+
+/**
+ * HiGlass lays its views out on a grid of twelve lines of whole pixels: a height that twelve does not divide would
+ * move the tracks.
+ *
+ * @param {Row[]} rows @param {boolean} compact
+ */
+export const totalHeight = (rows, compact) => Math.ceil(layout(rows, compact).reduce((sum, { gap, height }) => sum + gap + height, AXIS_HEIGHT) / 12) * 12;
+
+/**
+ * The viewconf of the page's state. For the screen, the axis and the room between rows are left empty, as the page
+ * writes on them itself; for a link, it is plain HiGlass that any viewer can show.
+ *
+ * @param {{rows: Row[], domain: [number, number], assembly: import('./genome.js').Assembly, marks: number[]}} state
+ *   marks: places on the axis of all chromosomes
+ * @param {Palette} palette
+ * @param {{screen?: boolean, compact?: boolean}} [how]
+ */
+export function toViewconf({ rows, domain, assembly, marks }, palette, { screen = false, compact = false } = {}) {
+  const shown = screen ? rows : rows.filter((row) => row.kind !== 'pending');
+  const write = (/** @type {Row} */ row) => trackOf(row, palette, screen);
+  const top = screen
+    ? [empty(AXIS, AXIS_HEIGHT), ...layout(shown, compact).flatMap(({ row, gap }) => [empty(`gap-${row.id}`, gap), write(row)])]
+    : [axisTrack(assembly, palette), ...shown.map(write)];
+  const view = {
+    uid: VIEW,
+    initialXDomain: domain.map(Math.round),
+    layout: { x: 0, y: 0, w: 12, h: 12 },
+    tracks: {
+      top,
+      ...(!screen && marks.length && { whole: marks.map((x, index) => ({ type: 'vertical-rule', uid: `mark-${index}`, x, options: { color: palette.mark } })) }),
+    },
+    // Outside HiGlass's schema, hence not in links: without it the background is white in both themes.
+    ...(screen && { options: { backgroundColor: palette.bg } }),
+  };
+  return {
+    editable: false,
+    zoomFixed: false,
+    trackSourceServers: [SERVER],
+    exportViewUrl: `${SERVER}/viewconfs/`,
+    views: [view],
+    valueScaleLocks: locksOf(shown),
+  };
+}
+
+/** @param {string} uid @param {number} height */
+const empty = (uid, height) => ({ type: 'empty', uid, height, options: {} });
+
+/** @param {import('./genome.js').Assembly} assembly @param {Palette} palette */
+const axisTrack = (assembly, palette) => ({
+  type: 'chromosome-labels', uid: AXIS, server: SERVER, tilesetUid: assembly.chromsizes_uid, height: AXIS_HEIGHT,
+  options: { color: palette.dim, stroke: palette.bg, tickColor: palette.mark, fontSize: 11, tickPositions: 'even', tickFormat: 'plain' },
+});
+
+/** @param {Row} row @param {Palette} palette @param {boolean} screen */
+function trackOf(row, palette, screen) {
+  const height = heightOf(row);
+  const track = (/** @type {string} */ type, /** @type {string} */ uid, /** @type {string} */ tilesetUid, /** @type {object} */ options) => ({
+    type, uid, server: SERVER, tilesetUid, height,
+    options: { labelPosition: 'hidden', axisPositionHorizontal: 'hidden', ...options },
+  });
+  const bar = (/** @type {string} */ uid, /** @type {string} */ tileset, /** @type {string} */ colour, /** @type {object} */ more) =>
+    track('bar', uid, tileset, { barFillColor: colour, barOpacity: 1, valueScaleMin: 0, ...more });
+  const line = (/** @type {string} */ uid, /** @type {string} */ tileset, /** @type {string} */ colour, /** @type {object} */ more) =>
+    track('line', uid, tileset, { lineStrokeColor: colour, lineStrokeWidth: 1.5, valueScaleMin: 0, ...more });
+  const named = (/** @type {string} */ name) => ({ name, ...(!screen && { labelPosition: 'topLeft', labelColor: palette.ink, labelBackgroundOpacity: 0 }) });
+  switch (row.kind) {
+    case 'genes':
+      return track('gene-annotations', row.id, row.uid, {
+        name: 'Genes', plusStrandColor: palette.gene, minusStrandColor: palette.gene, labelBackgroundColor: palette.bg, fontSize: 11,
+        geneAnnotationHeight: 11, geneStrandSpacing: 3,
+      });
+    case 'signal':
+      return row.role === 'predicted'
+        ? line(row.id, row.uid, palette.pred, named(row.title))
+        : bar(row.id, row.uid, palette.obs, named(row.title));
+    case 'pair':
+      return {
+        type: 'combined', uid: row.id, height, contents: [
+          bar(`${row.id}-observed`, row.observed, palette.obs, { name: row.title }),
+          line(`${row.id}-predicted`, row.predicted, palette.pred, named(row.title)),
+        ],
+      };
+    case 'alleles':
+      return {
+        type: 'combined', uid: row.id, height, contents: [
+          bar(`${row.id}-ref`, effectUid(row.effect, row.track, 'ref'), palette.ref, { name: row.title }),
+          line(`${row.id}-alt`, effectUid(row.effect, row.track, 'alt'), palette.alt, named(row.title)),
+        ],
+      };
+    case 'delta':
+      return track('divergent-bar', row.id, effectUid(row.effect, row.track, 'delta'), {
+        barFillColorTop: palette.up, barFillColorBottom: palette.down, barOpacity: 1, valueScaleMin: -row.max, valueScaleMax: row.max, ...named(row.title),
+      });
+    case 'pending': return empty(row.id, height);
+    default: return row.track;
+  }
+}
+
+/** The tracks of a row that a scale belongs to. @param {Row} row @returns {string[]} */
+export function scaled(row) {
+  switch (row.kind) {
+    case 'signal': return [row.id];
+    case 'pair': return [`${row.id}-observed`, `${row.id}-predicted`];
+    case 'alleles': return [`${row.id}-ref`, `${row.id}-alt`];
+    default: return [];
+  }
+}
+
+/**
+ * One lock per row, so that what is drawn in a row shares a scale. A track alone is locked with itself: HiGlass
+ * rescales a track to what is in view only while its scale is wholly free or locked, and ours starts at a fixed 0.
+ *
+ * @param {Row[]} rows
+ */
+function locksOf(rows) {
+  const locksByViewUid = {};
+  const locksDict = {};
+  for (const row of rows) {
+    const tracks = scaled(row);
+    if (!tracks.length) continue;
+    const lock = `scale-${row.id}`;
+    locksDict[lock] = { uid: lock, ignoreOffScreenValues: true };
+    for (const track of tracks) {
+      locksByViewUid[`${VIEW}.${track}`] = lock;
+      locksDict[lock][`${VIEW}.${track}`] = { view: VIEW, track };
+    }
+  }
+  return { locksByViewUid, locksDict };
+}
+
+/**
+ * Reads rows back. A view with more than one panel, or with tracks elsewhere than on top, is not one of ours: it gets
+ * null, and is shown as it is.
+ *
+ * @param {any} viewconf
+ * @param {import('./rows.js').Catalogue} catalogue
+ * @returns {{rows: Row[], domain: [number, number], chromsizes: string | null} | null}
+ */
+export function fromViewconf(viewconf, catalogue) {
+  const view = viewconf?.views?.length === 1 ? viewconf.views[0] : null;
+  const elsewhere = ['left', 'right', 'center', 'bottom', 'gallery'].some((side) => view?.tracks?.[side]?.length);
+  if (!view?.tracks?.top?.length || elsewhere || !view.initialXDomain) return null;
+  const top = view.tracks.top.filter((/** @type {any} */ track) => track.type !== 'empty');
+  const isAxis = (/** @type {any} */ track) => track.type.endsWith('chromosome-labels');
+  return {
+    rows: top.filter((/** @type {any} */ track) => !isAxis(track)).map((/** @type {any} */ track, /** @type {number} */ index) => readTrack(track, catalogue, index)),
+    domain: view.initialXDomain.map(Number),
+    chromsizes: top.find(isAxis)?.tilesetUid ?? null,
+  };
+}
+
+/** @param {any} track @param {import('./rows.js').Catalogue} catalogue @param {number} index @returns {Row} */
+function readTrack(track, catalogue, index) {
+  const other = /** @type {const} */ ({ kind: 'other', id: track.uid ?? `other-${index}`, track: { uid: `other-${index}`, ...track } });
+  const parts = track.type === 'combined' ? track.contents : [track];
+  if (!parts.every(isHere)) return other;
+  const [first, second] = parts;
+  const title = first.options?.name ?? first.tilesetUid;
+  const effect = readEffectUid(first.tilesetUid);
+  if (track.type === 'combined') {
+    if (parts.length !== 2 || !first.type.endsWith('bar') || !second.type.endsWith('line')) return other;
+    return effect
+      ? { kind: 'alleles', id: track.uid, effect: effect.effect, track: effect.track, title }
+      : { kind: 'pair', id: track.uid, observed: first.tilesetUid, predicted: second.tilesetUid, title };
+  }
+  if (track.type.endsWith('gene-annotations')) return genesRow(track.tilesetUid);
+  if (effect?.part === 'delta' && track.type.endsWith('divergent-bar')) {
+    return { kind: 'delta', id: track.uid, effect: effect.effect, track: effect.track, title, max: track.options?.valueScaleMax ?? 1 };
+  }
+  const role = catalogue.get(first.tilesetUid)?.kind ?? (first.type.endsWith('line') ? 'predicted' : 'observed');
+  return ['bar', 'line'].includes(first.type) ? { kind: 'signal', id: track.uid, uid: first.tilesetUid, role, title } : other;
+}
+
+/** Whether a track's data come from this server: HiGlass makes addresses absolute when it exports. @param {any} track */
+function isHere(track) {
+  if (!track.uid || !track.tilesetUid || !track.server) return false;
+  const here = new URL(SERVER, globalThis.location?.href ?? 'http://localhost');
+  return new URL(track.server, here).href.replace(/\/$/, '') === here.href;
+}
+
+/** The effect a view shows, if any. @param {Row[]} rows @returns {string | null} */
+export function effectIn(rows) {
+  const row = rows.find((each) => each.kind === 'alleles' || each.kind === 'delta');
+  return row?.kind === 'alleles' || row?.kind === 'delta' ? row.effect : null;
+}

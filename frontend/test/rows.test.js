@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { describe, effectRows, genesRow, pairRow, readEffectUid, signalRow, titleOf, withEffect, withEffectTrack, withoutTileset, withTileset } from '../src/rows.js';
+import { effectIn, fromViewconf, layout, scaled, totalHeight, toViewconf, VIEW } from '../src/viewconf.js';
+
+const tileset = (uuid, kind, pair = null, more = {}) => ({ uuid, kind, pair, name: uuid, datatype: 'vector', coordSystem: 'demo', assay: 'DNase', biosample: 'K562', ...more });
+const catalogue = new Map([
+  tileset('p1', 'predicted', 'o1'), tileset('o1', 'observed', 'p1'), tileset('p2', 'predicted'), tileset('o3', 'observed'),
+].map((each) => [each.uuid, each]));
+const get = (uid) => catalogue.get(uid);
+const assembly = { name: 'demo', length: 3600, chromsizes: [['a', 3600]], chromsizes_uid: 'chromsizes-demo', genes_uid: 'genes-demo' };
+const palette = Object.fromEntries(['bg', 'panel', 'ink', 'dim', 'rule', 'pred', 'obs', 'ref', 'alt', 'up', 'down', 'gene', 'mark'].map((name) => [name, `#${name}`]));
+const track = (index) => ({ index, name: 'GATA1 K562', target: 'GATA1', biosample: 'K562' });
+const ids = (rows) => rows.map(({ id }) => id);
+
+test('a name is what and where, with its strand', () => {
+  assert.equal(titleOf({ name: 'x', target: 'GATA1', assay: 'TF ChIP', biosample: 'K562' }), 'GATA1 · K562');
+  assert.equal(titleOf({ name: 'x', assay: 'CAGE', biosample: 'K562', strand: '-' }), 'CAGE · K562 (−)');
+  assert.equal(titleOf({ name: 'anything' }), 'anything');
+});
+
+test('a long name is bold only in what it is', () => {
+  const says = (more) => describe(signalRow(tileset('p1', 'predicted', null, more)), catalogue, { models: new Map([['m', 'M']]), assembly: 'demo' });
+  assert.deepEqual(says({ target: 'GATA1' }), { title: 'GATA1 · K562', place: '', role: 'predicted' });
+  assert.deepEqual(says({ assay: 'DNASE', biosample: 'erythroid-like (synthetic)' }), { title: 'DNase', place: 'erythroid-like (synthetic)', role: 'predicted' });
+});
+
+test('a tileset comes with its counterpart, once', () => {
+  const rows = withTileset([], 'o1', catalogue);
+  assert.deepEqual(rows, [pairRow(get('p1'), get('o1'))]);
+  assert.equal(withTileset(rows, 'p1', catalogue), rows);
+  assert.deepEqual(ids(withTileset(rows, 'p2', catalogue)), ['pair-p1', 'signal-p2']);
+});
+
+test('half a pair stays when the other half goes, and becomes a pair again', () => {
+  const half = withoutTileset(withTileset([], 'p1', catalogue), 'o1', catalogue);
+  assert.deepEqual(half, [signalRow(get('p1'))]);
+  assert.deepEqual(withTileset(half, 'o1', catalogue), [pairRow(get('p1'), get('o1'))]);
+  assert.deepEqual(withoutTileset(half, 'p1', catalogue), []);
+});
+
+test('an effect stands under the genes, in the place of the one before', () => {
+  const rows = [genesRow('g'), signalRow(get('p2'))];
+  const first = withEffect(rows, effectRows('aa', track(3), 1));
+  assert.deepEqual(ids(first), ['genes', 'fx-aa-3-alleles', 'fx-aa-3-delta', 'signal-p2']);
+  assert.deepEqual(ids(withEffect(first, effectRows('bb', track(4), 1))), ['genes', 'fx-bb-4-alleles', 'fx-bb-4-delta', 'signal-p2']);
+  assert.deepEqual(withEffect(first, []), rows);
+});
+
+test('one more track of an effect goes below its others, whole', () => {
+  const [alleles, delta] = effectRows('aa', track(3), 1);
+  const more = effectRows('aa', track(5), 1);
+  assert.deepEqual(ids(withEffectTrack([alleles, delta], more)), [...ids([alleles, delta]), ...ids(more)]);
+  assert.deepEqual(ids(withEffectTrack([alleles], [alleles, delta])), ids([alleles, delta]));
+});
+
+test('an effect is known by the uids of its tilesets', () => {
+  assert.deepEqual(readEffectUid('fx-0a1b-12-delta'), { effect: '0a1b', track: 12, part: 'delta' });
+  assert.equal(readEffectUid('pred-1'), null);
+});
+
+const rows = [genesRow('genes-demo'), ...effectRows('0a1b', track(3), 4.1), pairRow(get('p1'), get('o1')), signalRow(get('p2')), signalRow(get('o3'))];
+const state = { rows, domain: [1000, 2000], assembly, marks: [1500.5] };
+
+test('what a link stores reads back as the same rows', () => {
+  const read = fromViewconf(JSON.parse(JSON.stringify(toViewconf(state, palette))), catalogue);
+  assert.deepEqual(read, { rows, domain: [1000, 2000], chromsizes: 'chromsizes-demo' });
+  assert.equal(effectIn(read.rows), '0a1b');
+});
+
+test('so does what HiGlass has made of it: absolute addresses, more options', () => {
+  const viewconf = toViewconf(state, palette);
+  const absolute = (each) => { if (each.server) each.server = 'http://localhost/api/v1'; each.contents?.forEach(absolute); };
+  viewconf.views[0].tracks.top.forEach(absolute);
+  assert.deepEqual(fromViewconf(viewconf, catalogue).rows, rows);
+});
+
+test('the screen leaves room for what the page writes, a link does not', () => {
+  const screen = toViewconf(state, palette, { screen: true });
+  const link = toViewconf(state, palette);
+  const types = (viewconf) => viewconf.views[0].tracks.top.map(({ type }) => type);
+  assert.equal(types(screen).filter((type) => type === 'empty').length, rows.length + 1);
+  assert.deepEqual(types(link), ['chromosome-labels', 'gene-annotations', 'combined', 'divergent-bar', 'combined', 'line', 'bar']);
+  assert.equal(link.views[0].tracks.whole[0].x, 1500.5);
+  assert.equal(link.views[0].options, undefined);
+});
+
+test('what is drawn in a row shares one scale from zero; a difference is symmetric', () => {
+  const viewconf = toViewconf(state, palette, { screen: true });
+  const { locksByViewUid, locksDict } = viewconf.valueScaleLocks;
+  for (const row of rows) {
+    const locks = new Set(scaled(row).map((uid) => locksByViewUid[`${VIEW}.${uid}`]));
+    assert.ok(locks.size <= 1 && !locks.has(undefined));
+    for (const uid of scaled(row)) assert.deepEqual(locksDict[[...locks][0]][`${VIEW}.${uid}`], { view: VIEW, track: uid });
+  }
+  const tracks = viewconf.views[0].tracks.top.flatMap((each) => each.contents ?? [each]);
+  for (const { type, options } of tracks) if (type === 'bar' || type === 'line') assert.equal(options.valueScaleMin, 0);
+  const delta = tracks.find(({ type }) => type === 'divergent-bar').options;
+  assert.deepEqual([delta.valueScaleMin, delta.valueScaleMax], [-4.1, 4.1]);
+});
+
+test('the heights of the tracks fill the canvas to less than one line of the grid', () => {
+  for (const compact of [false, true]) {
+    const tracks = toViewconf(state, palette, { screen: true, compact }).views[0].tracks.top.reduce((sum, { height }) => sum + height, 0);
+    const total = totalHeight(rows, compact);
+    assert.ok(total % 12 === 0 && total - tracks >= 0 && total - tracks < 12);
+    assert.equal(layout(rows, compact).length, rows.length);
+  }
+});
+
+test('views that were made elsewhere', () => {
+  const heatmap = { views: [{ uid: 'v', initialXDomain: [0, 1], tracks: { top: [], center: [{ type: 'heatmap' }] } }] };
+  assert.equal(fromViewconf(heatmap, catalogue), null);
+  assert.equal(fromViewconf({ views: [{}, {}] }, catalogue), null);
+  assert.equal(fromViewconf(null, catalogue), null);
+  const foreign = { type: 'horizontal-bar', uid: 'x', server: 'https://higlass.io/api/v1', tilesetUid: 'abc', height: 40, options: { name: 'Hi-C' } };
+  const view = { uid: 'v', initialXDomain: [0, 1], tracks: { top: [foreign] } };
+  assert.deepEqual(fromViewconf({ views: [view] }, catalogue).rows, [{ kind: 'other', id: 'x', track: foreign }]);
+});
