@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,29 +138,6 @@ def test_on_a_phone_nothing_is_cut(server: tuple[str, int], open_page: Open, sch
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     lightness = sum(int(value) for value in background[4:-1].split(","))
     assert (lightness < 200) == (scheme == "dark")
-
-
-def test_the_first_delta_tile_comes_within_two_seconds(server: tuple[str, int], demo_site: Site) -> None:
-    """From the question to the tile, once the model has answered one question."""
-    api = f"{server[0]}/api/v1"
-    chrom, position, ref, alt = demo_site.settings.show.split(":")
-
-    def first_tile(alternative: str) -> float:
-        began = time.perf_counter()
-        body = json.dumps({"variants": [f"{chrom}:{position}:{ref}:{alternative}"]}).encode()
-        request = urllib.request.Request(f"{api}/effects/", body, {"Content-Type": "application/json"})
-        found = json.load(urllib.request.urlopen(request))
-        while found["status"] != "done":
-            time.sleep(0.05)
-            found = json.load(urllib.request.urlopen(f"{api}/effects/{found['id']}/"))
-        uid = found["tracks"][0]["tilesets"]["delta"]
-        tile = json.load(urllib.request.urlopen(f"{api}/tiles/?d={uid}.0.0"))
-        assert tile[f"{uid}.0.0"]["dense"]
-        return time.perf_counter() - began
-
-    first_tile(alt)
-    fresh = [base for base in "ACGT" if base not in (ref, alt)]
-    assert min(first_tile(base) for base in fresh) <= 2.0
 
 
 def test_the_server_stays_small(server: tuple[str, int]) -> None:
