@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: install demo test lint bench clean
 .DELETE_ON_ERROR:
 
-install: .venv/.installed $(PAGE) demo-site/made-by
+install: .venv/.installed $(PAGE) .venv/.demo-site
 
 .venv/.installed: pyproject.toml constraints.txt docker/install-torch.sh
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
@@ -33,7 +33,7 @@ $(PAGE): frontend/node_modules/.installed $(PAGE_SOURCES)
 	cd frontend && npm run --silent build
 
 # The demo's genome, its measured tracks and what the model predicts there; made anew when its sources change.
-demo-site/made-by: .venv/.installed $(wildcard trackserver/demo/*.*)
+.venv/.demo-site: .venv/.installed $(wildcard trackserver/demo/*.*)
 	$(BIN)/trackserver demo --dir demo-site --build-only
 	touch $@
 

@@ -37,6 +37,7 @@ def is_built(path: Path) -> bool:
 
 def build_demo(path: Path, report: Report = lambda done, said: None) -> Site:
     """Make the demo site; an older or unfinished one in the same place is made anew."""
+    path = path.resolve()
     _begin(path)
     report(0.0, "planting motifs")
     genome = generate()
