@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.demo.grammar import BIN_WIDTH, COMPOSITE_GAPS, MOTIFS, Floats, Motif, truth, truth_between
+from trackserver.demo.grammar import BIN_WIDTH, COMPOSITE_GAPS, MOTIFS, TRACKS, Floats, Motif, truth, truth_between
 from trackserver.errors import NothingFound
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.genes import Gene
@@ -31,22 +31,24 @@ DEMO_GENE = "DEMO1"
 VALID_LENGTH = 262_144
 DEPTH = 100.0  # reads per unit of signal and bin: the counting noise of the measured tracks
 
+_DNASE = [row for row, track in enumerate(TRACKS) if track.assay == "DNASE"]
 _BASES = np.arange(4, dtype=np.uint8)
 _A, _C, _G, _T = _BASES
 _EDGE = 4_000  # bp without elements at either end of a chromosome
 _STEP = 64  # bp between two values of the background's GC content
 _ISLAND = 600
+_CLEAR = 150  # bp around an element's middle that no repeat touches
 _SUBSTITUTED = 0.2  # share of planted sites that carry one random substitution
 
 # What is planted, and how often. A composite is written EBOX+GATA; a question mark is a site left out half the time.
 KINDS: dict[str, tuple[float, tuple[str, ...]]] = {
-    "enhancer": (0.40, ("EBOX+GATA", "EBOX+GATA?", "GATA?", "ETS?")),
-    "promoter": (0.09, ("ETS", "NRF1", "NRF1?", "ETS?")),
-    "distal": (0.15, ("ETS", "ETS?", "NRF1?", "NRF1?")),
-    "insulator": (0.16, ("CTCF",)),
-    "lone GATA": (0.07, ("GATA",)),
-    "lone E-box": (0.03, ("EBOX",)),
-    "wrong spacing": (0.10, ("EBOX~GATA",)),
+    "enhancer": (0.33, ("EBOX+GATA", "EBOX+GATA?", "GATA?", "ETS?")),
+    "promoter": (0.10, ("ETS", "NRF1", "NRF1?", "CTCF?")),
+    "distal": (0.19, ("ETS", "NRF1?", "CTCF?")),
+    "insulator": (0.22, ("CTCF", "CTCF?")),
+    "lone GATA": (0.06, ("GATA",)),
+    "lone E-box": (0.02, ("EBOX",)),
+    "wrong spacing": (0.08, ("EBOX~GATA",)),
 }
 _WRONG_GAPS = tuple(gap for gap in range(2, 21) if gap not in COMPOSITE_GAPS)
 
@@ -174,12 +176,12 @@ def _chromosome(name: str, size: int, families: list[Codes], rng: np.random.Gene
 
 
 def _plan(size: int, rng: np.random.Generator) -> list[tuple[str, int]]:
-    """Kind and middle of each element, left to right: clusters with one in 650 bp, and deserts between."""
+    """Kind and middle of each element, left to right: clusters with one in 500 bp, and deserts between."""
     kinds, shares = list(KINDS), [share for share, _ in KINDS.values()]
     plan: list[tuple[str, int]] = []
     at = _EDGE
     while True:
-        at += 420 + int(rng.exponential(230)) + (int(rng.exponential(4_000)) if rng.random() < 0.05 else 0)
+        at += 360 + int(rng.exponential(140)) + (int(rng.exponential(4_000)) if rng.random() < 0.05 else 0)
         if at > size - _EDGE:
             return plan
         plan.append((str(rng.choice(kinds, p=shares)), at))
@@ -223,15 +225,16 @@ def _plant_repeats(
     """Copy mutated family members into the gaps between elements; where they lie, bool (L,)."""
     masked = np.zeros(len(codes), dtype=bool)
     for left, right in pairwise(middles):
-        family = families[rng.integers(len(families))]
-        room = right - left - 2 * 220 - len(family)
-        if room < 0 or rng.random() < 0.4:
-            continue
-        start = left + 220 + int(rng.integers(room + 1))
-        copy = family if rng.random() < 0.5 else reverse_complement(family)
-        decayed = rng.random(len(copy)) < 0.15
-        codes[start : start + len(copy)] = np.where(decayed, rng.choice(_BASES, len(copy)), copy)
-        masked[start : start + len(copy)] = True
+        at = left + _CLEAR + int(rng.integers(200))
+        while True:
+            family = families[rng.integers(len(families))]
+            if at + len(family) > right - _CLEAR:
+                break
+            copy = family if rng.random() < 0.5 else reverse_complement(family)
+            decayed = rng.random(len(copy)) < 0.15
+            codes[at : at + len(copy)] = np.where(decayed, rng.choice(_BASES, len(copy)), copy)
+            masked[at : at + len(copy)] = True
+            at += len(copy) + int(rng.exponential(600))
     return masked
 
 
@@ -354,12 +357,12 @@ def _shown(chromosome: Chromosome, gene: Gene, element: Element, site: Site) -> 
     changed = chromosome.codes.copy()
     changed[at] = BASES.index(alt)
     bins = at // BIN_WIDTH - 5, at // BIN_WIDTH + 6
-    before, after = (truth_between(codes, *bins)[:2].sum(axis=1) for codes in (chromosome.codes, changed))
+    before, after = (truth_between(codes, *bins)[_DNASE].sum(axis=1) for codes in (chromosome.codes, changed))
     lost = 1 - after / before
     sentence = (
         f"{variant} breaks the GATA site of a GATA + E-box composite {abs(at - gene.tss) / 1000:.1f} kb from "
         f"{gene.name}: {lost[0]:.0%} of the true DNase signal there is lost in the erythroid-like cells, "
-        f"{abs(lost[1]):.0%} in the epithelial-like cells. All of it is synthetic."
+        f"{abs(lost[1]):.0%} in the lymphoid-like cells. All of it is synthetic."
     )
     around = min(at, gene.tss) - 6_000, max(at, gene.tss) + 6_000
     return float(before[0] - after[0]), Showcase(variant, element, gene, Locus(chromosome.name, *around), sentence)

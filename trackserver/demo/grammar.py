@@ -3,7 +3,7 @@
 Both strands are scanned for five motifs. A site's occupancy is a logistic function of its score in bits; GATA and an
 E-box with 6 or 7 bp between them, the E-box 5' of the GATA site, form a composite that drives the erythroid-like
 cells far more strongly than either site alone or both at another spacing. ETS and NRF1 sites drive the
-epithelial-like cells, CTCF sites bind in both. None of it describes a real cell.
+lymphoid-like cells, CTCF sites bind in both. None of it describes a real cell.
 
 The truth of a reverse complement is the truth reversed: a site's signal is centred on its middle, which for an even
 width lies between two bases and is shared by them, and the composite's spacing counts the bases between its sites.
@@ -31,7 +31,7 @@ BIN_WIDTH = 32
 CELL = 8
 
 ERYTHROID = "erythroid-like, synthetic"
-EPITHELIAL = "epithelial-like, synthetic"
+LYMPHOID = "lymphoid-like, synthetic"
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,14 @@ class DemoTrack:
     target: str = ""
 
 
+# In the order of their files' names, which is the order a site's tracks are trained in.
 TRACKS = (
-    DemoTrack("DNase, erythroid-like (synthetic)", "DNASE", ERYTHROID),
-    DemoTrack("DNase, epithelial-like (synthetic)", "DNASE", EPITHELIAL),
     DemoTrack("CTCF, erythroid-like (synthetic)", "CHIP", ERYTHROID, "CTCF"),
+    DemoTrack("DNase, erythroid-like (synthetic)", "DNASE", ERYTHROID),
+    DemoTrack("DNase, lymphoid-like (synthetic)", "DNASE", LYMPHOID),
     DemoTrack("GATA1, erythroid-like (synthetic)", "CHIP", ERYTHROID, "GATA1"),
     DemoTrack("H3K27ac, erythroid-like (synthetic)", "CHIP", ERYTHROID, "H3K27ac"),
-    DemoTrack("H3K27ac, epithelial-like (synthetic)", "CHIP", EPITHELIAL, "H3K27ac"),
+    DemoTrack("H3K27ac, lymphoid-like (synthetic)", "CHIP", LYMPHOID, "H3K27ac"),
 )
 
 _IUPAC = {
@@ -99,10 +100,10 @@ MOTIFS: Mapping[str, Motif] = MappingProxyType(
         motif.name: motif
         for motif in (
             Motif("GATA", "WGATAAg", 3.0),
-            Motif("EBOX", "CAGMTG", 3.0),
-            Motif("CTCF", "CCaSYAGRKGGCrS", 6.0),
-            Motif("ETS", "aCCGGAAgt", 4.5),
-            Motif("NRF1", "yGCGCATGCGCr", 5.0),
+            Motif("EBOX", "CAGCTG", 3.0),
+            Motif("CTCF", "CCASYAGRKGGC", 4.5),
+            Motif("ETS", "aCCGGAAgt", 4.0),
+            Motif("NRF1", "GCGCATGCGC", 4.0),
         )
     }
 )
@@ -124,7 +125,7 @@ def truth(codes: Codes) -> Floats:
     Parameters
     ----------
     codes
-        Base codes (L,), L a multiple of `BIN_WIDTH`; what lies beyond both ends counts as N.
+        Base codes (L,), L a multiple of `BIN_WIDTH`; beyond both ends there is nothing, neither site nor activity.
 
     Returns
     -------
@@ -139,17 +140,17 @@ def truth(codes: Codes) -> Floats:
     if len(codes) % BIN_WIDTH:
         raise InvalidRequest(f"The truth is known by bins of {BIN_WIDTH} bp; {len(codes):,} bp is not a multiple.")
     sites = _sites(codes)
-    red = _activity(0.35 * sites["GATA"] + 0.12 * sites["EBOX"] + 2.8 * sites["COMPOSITE"] + 0.5 * sites["ETS"])
-    epithelial = _activity(sites["ETS"] + 1.6 * sites["NRF1"])
+    erythroid = _activity(0.35 * sites["GATA"] + 0.12 * sites["EBOX"] + 2.8 * sites["COMPOSITE"] + 0.5 * sites["ETS"])
+    lymphoid = _activity(sites["ETS"] + 1.6 * sites["NRF1"])
     bound = _binned(_spread(sites["CTCF"], _peak(_BOUND, CELL)))
-    gata = _binned(_spread(sites["GATA"] * (0.12 + 0.88 * red), _peak(_BOUND, CELL)))
+    gata = _binned(_spread(sites["GATA"] * (0.12 + 0.88 * erythroid), _peak(_BOUND, CELL)))
     return np.stack([
-        0.05 + 6.0 * _open(red) + 0.9 * bound,
-        0.05 + 6.0 * _open(epithelial) + 0.9 * bound,
         0.05 + 6.6 * bound,
+        0.05 + 6.0 * _open(erythroid) + 0.9 * bound,
+        0.05 + 6.0 * _open(lymphoid) + 0.9 * bound,
         0.05 + 4.0 * gata,
-        _acetylated(red),
-        _acetylated(epithelial),
+        _acetylated(erythroid),
+        _acetylated(lymphoid),
     ])  # fmt: skip
 
 
@@ -199,6 +200,7 @@ def _occupied(words: NDArray[np.int32], motif: Motif, *, forward: bool) -> Float
         score += scores[words[number * _WORD : number * _WORD + length]]
     half = np.float32(motif.bits[:, :4].max(axis=1).sum() - motif.tolerance)
     occupied: Floats = 1 / (1 + np.exp(np.float32(_SLOPE) * (half - score)))
+    occupied[length - motif.width + 1 :] = 0  # a site that hangs over an end counts at neither end
     return occupied
 
 
@@ -268,9 +270,9 @@ def _open(activity: Floats) -> Floats:
 def _acetylated(activity: Floats) -> Floats:
     """Nucleosomes to both sides of an active element carry the mark, the open middle less."""
     bins = _binned(activity)
-    mark = np.maximum(2.4 * _spread(bins, _area(_FLANK, BIN_WIDTH)) - 0.6 * _spread(bins, _area(_DIP, BIN_WIDTH)), 0)
-    marked: Floats = np.float32(0.08) + 4 * mark**2 / (mark**2 + np.float32(0.4**2))
-    return marked
+    mark = 2.4 * _spread(bins, _area(_FLANK, BIN_WIDTH)) - 0.6 * _spread(bins, _area(_DIP, BIN_WIDTH))
+    squared = np.maximum(mark, 0) ** 2
+    return (0.08 + 4 * squared / (squared + 0.4**2)).astype(np.float32)
 
 
 def _binned(cells: Floats) -> Floats:
