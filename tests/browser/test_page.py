@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,6 +139,13 @@ def test_on_a_phone_nothing_is_cut(server: tuple[str, int], open_page: Open, sch
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     lightness = sum(int(value) for value in background[4:-1].split(","))
     assert (lightness < 200) == (scheme == "dark")
+
+
+def test_the_readmes_script_runs(server: tuple[str, int]) -> None:
+    (script,) = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
+    said: dict[str, dict[str, object]] = {}
+    exec(script.replace("http://localhost:8989", server[0]), said)
+    assert said["effect"]["status"] == "done"
 
 
 def test_the_server_stays_small(server: tuple[str, int]) -> None:
