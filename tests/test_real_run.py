@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -13,6 +15,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_held_out_windows(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(os.cpu_count() or 1)  # other tests may have left one
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from real_run import real_run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from importlib import import_module
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -41,9 +42,13 @@ class Server(BaseApplication):
 
 
 def _warm_up(worker: Any) -> None:
-    """Load the default model behind the scenes; questions that come meanwhile queue behind it."""
+    """Load the default model behind the scenes; questions that come meanwhile queue behind it.
+
+    torch itself, a second for any model, is loaded before the first page: the first question is then not kept waiting.
+    """
     state: State = worker.wsgi.extensions["trackserver"]
     if can_predict() and default_model(state.site):
+        import_module("trackserver.predict.engine")
         state.jobs.submit("warm-up", lambda: warm_up(state.site))
 
 
