@@ -45,7 +45,7 @@ def init_site(
         if fasta:
             site.build_missing_index(assembly, progress)
             check_fasta(site, assembly)
-            site.fasta_sha256(assembly)
+            site.fasta_sha256(assembly, progress)
         if genes:
             site.genes(assembly)
     except TrackserverError:

@@ -113,7 +113,7 @@ class Site:
             index.parent.mkdir(exist_ok=True)
             build_index(self.inside(self._files(name).fasta or ""), index, progress)
 
-    def _fasta_sha256(self, name: str) -> str:
+    def _fasta_sha256(self, name: str, progress: Progress | None = None) -> str:
         """Checksum of the assembly's FASTA, remembered in the cache for as long as size and time stay the same."""
         fasta = self.genome(name).path
         stat = fasta.stat()
@@ -121,7 +121,7 @@ class Site:
         remembered = self.cache / f"{fasta.name}.sha256"
         if remembered.exists() and remembered.read_text().startswith(f"{stamp} "):
             return remembered.read_text().split()[1]
-        digest = sha256(fasta)
+        digest = sha256(fasta, progress)
         if os.access(self.cache, os.W_OK):
             partial = remembered.with_suffix(".partial")
             partial.write_text(f"{stamp} {digest}\n")

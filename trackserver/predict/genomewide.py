@@ -94,10 +94,6 @@ def forget(work: Path, run: Run) -> None:
     shutil.rmtree(work / run.id, ignore_errors=True)
 
 
-def unfinished(work: Path, run: Run) -> bool:
-    return (work / run.id).is_dir()
-
-
 def predict_windows(predictor: Predictor, genome: Genome, windows: Sequence[Window]) -> NDArray[np.float32]:
     """The kept bins of consecutive windows end to end, float32 (T, bins); NaN over N."""
     width = predictor.card.bin_width
