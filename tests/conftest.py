@@ -111,7 +111,7 @@ def install_random_model(directory: Path, n_tracks: int = 3, seed: int = 0) -> N
             if tensor.ndim >= 2:
                 tensor.copy_(torch.randn(tensor.shape) / tensor[0].numel() ** 0.5)
             del name
-    save_weights(network, directory / "weights.safetensors")
+    save_weights(network.state_dict(), directory / "weights.safetensors")
     names = ("DNase K562", "CAGE K562 +", "CAGE K562 -")
     pairs = (None, 2, 1)
     tracks = tuple(
@@ -120,9 +120,18 @@ def install_random_model(directory: Path, n_tracks: int = 3, seed: int = 0) -> N
         for i in range(n_tracks)
     )  # fmt: skip
     card = ModelCard(
-        id=directory.name, architecture="compact", title="Random weights", assembly="tiny", window=8192, crop=1024,
-        bin_width=32, tracks=tracks, config=config, weights_sha256=sha256(directory / "weights.safetensors"),
-    )  # fmt: skip
+        id=directory.name,
+        architecture="compact",
+        title="Random weights",
+        assemblies=("tiny",),
+        window=8192,
+        crop=1024,
+        bin_width=32,
+        tracks=tracks,
+        config=config,
+        weights_sha256=sha256(directory / "weights.safetensors"),
+        shortest=2080,
+    )
     write_card(card, directory / "card.json")
 
 

@@ -39,7 +39,7 @@ async function call(path, { query = {}, body, signal } = {}) {
  * @typedef {{uuid: string, name: string, datatype: string, coordSystem: string, kind?: 'observed' | 'predicted',
  *   assay?: string | null, biosample?: string | null, target?: string | null, strand?: string | null,
  *   model?: string | null, track_index?: number | null, accession?: string | null, pair?: string | null}} Tileset
- * @typedef {{id: string, title: string, assembly: string, window: number, bin_width: number, n_tracks: number,
+ * @typedef {{id: string, title: string, assemblies: string[], window: number, bin_width: number, n_tracks: number,
  *   can_predict: boolean, summary: string}} Model
  * @typedef {{title: string, notice: string | null, assembly: string, models: string[], default_model: string | null,
  *   view: {locus: string, rows: string[][]} | null, examples: {text: string, label: string}[], show: string | null}} Site

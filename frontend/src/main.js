@@ -208,7 +208,7 @@ async function chooseAssembly(name) {
   await setRows(start.rows, start.domain);
 }
 
-const predictors = () => [...state.models.values()].filter((model) => model.can_predict && model.assembly === state.assembly.name);
+const predictors = () => [...state.models.values()].filter((model) => model.can_predict && model.assemblies.includes(state.assembly.name));
 
 /** Keeps the model where it can predict on the assembly, else takes the site's own, else the first. */
 function chooseModel() {

@@ -10,13 +10,15 @@ from trackserver.demo.grammar import BIN_WIDTH, REACH, TRACKS, truth
 CROP = 2_048
 
 
-def batched(one):
-    return lambda codes: np.stack([one(row) for row in codes])
+def model(one, crop=CROP):
+    """Of whole windows, one by one, what is left between the crops."""
+    edge = crop // BIN_WIDTH
+    return Model(lambda codes: np.stack([one(row)[:, edge:-edge] for row in codes]), crop)
 
 
-PERFECT = Model(batched(truth), CROP)
-LATE = Model(batched(lambda codes: np.roll(truth(codes), 1, axis=1)), CROP)  # one bin out of line
-BLIND = Model(batched(lambda codes: np.ones((len(TRACKS), len(codes) // BIN_WIDTH), np.float32)), CROP)
+PERFECT = model(truth)
+LATE = model(lambda codes: np.roll(truth(codes), 1, axis=1))  # one bin out of line
+BLIND = model(lambda codes: np.ones((len(TRACKS), len(codes) // BIN_WIDTH), np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,5 @@ def test_an_effect_is_the_fold_change_the_server_shows(small):
 def test_effects_near_a_chromosome_end_count_what_lies_beyond_as_unknown(small):
     codes = small.chromosome("chrS3").codes
     means = evaluate.pseudocounts(small)
-    found = evaluate.effects(
-        Model(batched(truth), REACH), codes, [Change(3, (0,)), Change(len(codes) - 2, (1,))], means
-    )
+    found = evaluate.effects(model(truth, REACH), codes, [Change(3, (0,)), Change(len(codes) - 2, (1,))], means)
     np.testing.assert_allclose(found.predicted, found.true, atol=1e-6)

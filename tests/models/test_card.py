@@ -19,7 +19,7 @@ TRACKS = (
     Track(4, "CAGE", assay="CAGE", strand="+", strand_pair=5),
     Track(5, "CAGE", assay="CAGE", strand="-", strand_pair=4),
 )
-CARD = ModelCard("m", "compact", "M", "hg38", 1024, 128, 128, TRACKS, {"hidden": 4}, "00", metrics={"test": {}})
+CARD = ModelCard("m", "compact", "M", ("hg38",), 1024, 128, 128, TRACKS, {"hidden": 4}, "00", metrics={"test": {}})
 
 
 def test_a_card_reads_back_as_written(tmp_path: Path) -> None:
@@ -33,8 +33,12 @@ def test_a_card_reads_back_as_written(tmp_path: Path) -> None:
     [
         ({"windw": 3}, "windw"),
         ({"window": "1024"}, "window"),
-        ({"window": 1000}, "whole numbers of bins"),
+        ({"window": 1000}, "not a whole number of 128-bp bins"),
         ({"crop": 512}, "leaves nothing"),
+        ({"assemblies": []}, "assembly it was trained on"),
+        ({"shortest": 2048}, "cannot be its shortest"),
+        ({"shortest": 300}, "cannot be its shortest"),
+        ({"placement": "left"}, "placement"),
         ({"tracks": []}, "tracks"),
         ({"tracks": [{"index": 0, "name": "a", "mean": float("nan")}]}, r"tracks\.0\.mean"),
         ({"tracks": [{"index": 1, "name": "a"}]}, "numbered"),

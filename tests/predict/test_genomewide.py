@@ -19,6 +19,7 @@ from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import N
 from trackserver.predict import genomewide
 from trackserver.predict.engine import load_predictor
+from trackserver.predict.reading import Reading
 
 
 def read(path: Path, chrom: str, size: int) -> np.ndarray:
@@ -38,7 +39,7 @@ def test_bigwigs_hold_what_the_model_says_of_each_bin(site: Site) -> None:
         for start in [0, 32, 2976, 3008, size // 2 // 32 * 32, (size - 1) // 32 * 32]:
             window = start - card.window // 2
             codes = genome.codes(Locus(chrom, window, window + card.window))
-            expected = predictor.predict(codes[None])[0][:, card.window // 2 // 32]
+            expected = predictor.predict(codes[None])[0][:, (card.window // 2 - card.crop) // 32]
             if (whole[start : start + 32] == N).all():
                 assert np.isnan(got[:, start]).all()
             else:
@@ -56,7 +57,9 @@ def test_the_numbers_do_not_depend_on_batches_or_chunks(site: Site, monkeypatch:
 
 
 def test_regions_and_provenance(site: Site) -> None:
-    (record,) = predict_tracks(site, "random", selection="1", regions=[Locus("chrA", 100, 1000)], ensemble=("rc",))
+    (record,) = predict_tracks(
+        site, "random", selection="1", regions=[Locus("chrA", 100, 1000)], how=Reading(both_strands=True)
+    )
     values = read(site.inside(record.path), "chrA", 2000)
     known = np.flatnonzero(np.isfinite(values))
     assert (known[0], known[-1]) == (96, 1023)

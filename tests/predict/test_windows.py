@@ -14,7 +14,7 @@ from trackserver.models.card import ModelCard, Track
 from trackserver.predict.windows import on_bins, read_bed, tile, whole_genome
 
 HERE = Assembly("here", ("a", "b"), (10_007, 999))
-CARD = ModelCard("m", "compact", "", "here", 1024, 256, 32, (Track(0, "t"),), {}, "")
+CARD = ModelCard("m", "compact", "", ("here",), 1024, 256, 32, (Track(0, "t"),), {}, "")
 
 loci = st.builds(
     lambda chrom, start, length: Locus(chrom, start, min(start + length, HERE.chromsizes[chrom])),
@@ -26,12 +26,10 @@ loci = st.builds(
 def test_every_bin_of_the_regions_is_kept_exactly_once(regions: list[Locus], crop: int) -> None:
     card = replace(CARD, crop=crop)
     kept: list[tuple[str, int]] = []
-    for window in tile(on_bins(regions, HERE, 32), card):
-        bins = window.bins(32)
+    for window in tile(on_bins(regions, HERE, 32), card, HERE):
         assert len(window.read) == card.window
-        assert bins.start >= crop // 32
-        assert bins.stop <= (card.window - crop) // 32
-        assert window.keep.start == window.read.start + bins.start * 32
+        assert window.n_bins(32) <= card.n_bins(card.window)
+        assert window.keep.start == window.read.start + crop
         assert window.keep.start % 32 == 0
         kept += [(window.keep.chrom, window.keep.start + 32 * i) for i in range(window.n_bins(32))]
     wanted = {(r.chrom, s) for r in regions for s in range(r.start // 32 * 32, r.end, 32)}
@@ -39,9 +37,35 @@ def test_every_bin_of_the_regions_is_kept_exactly_once(regions: list[Locus], cro
 
 
 def test_the_whole_genome() -> None:
-    windows = list(tile(whole_genome(HERE), CARD))
+    windows = list(tile(whole_genome(HERE), CARD, HERE))
     assert sum(window.n_bins(32) for window in windows) == -(-10_007 // 32) + -(-999 // 32)
     assert windows[0].read.start == -256
+
+
+@pytest.mark.parametrize(("size", "length"), [(1, 768), (300, 832), (500, 1024), (600, 1024), (5000, 1024)])
+def test_windows_on_a_short_chromosome_are_no_longer_than_they_need_to_be(size: int, length: int) -> None:
+    short = Assembly("short", ("c",), (size,))
+    card = replace(CARD, shortest=768)
+    windows = list(tile(whole_genome(short), card, short))
+    assert {len(window.read) for window in windows} == {length}
+    assert sum(window.n_bins(32) for window in windows) == -(-size // 32)
+    assert {len(window.read) for window in tile(whole_genome(short), CARD, short)} == {1024}
+
+
+@pytest.mark.parametrize("stride", [2, 64, 128, 1024])
+def test_a_model_of_one_value_at_any_stride(stride: int) -> None:
+    """Each stretch of `stride` bp is the centre of the window that is read for it."""
+    card = replace(CARD, crop=412, bin_width=200).at_stride(stride)
+    windows = list(tile(on_bins([Locus("a", 300, 3000)], HERE, card.bin_width), card, HERE))
+    for window in windows:
+        middle = window.keep.start + stride // 2
+        assert (window.read.start, window.read.end) == (middle - 512, middle + 512)
+    assert [w.keep.start for w in windows] == list(range(300 // stride * stride, 3000, stride))
+    with pytest.raises(InvalidRequest, match="models of one value"):
+        CARD.at_stride(stride)
+    for impossible in (0, 3, 2048):
+        with pytest.raises(InvalidRequest, match="even number of bp"):
+            card.at_stride(impossible)
 
 
 def test_a_bed_file(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from trackserver.predict.genomewide import predict_windows
 from trackserver.predict.windows import tile
 from trackserver.tiles.tileset import TileId
 from trackserver.tiles.wire import decode_dense
-from trackserver.variants.effect import check_known, effect, input_window
+from trackserver.variants.effect import check_known, effect, input_window, output_bins
 
 
 def snv(site: Site, chrom: str, position: int) -> Variant:
@@ -40,7 +41,7 @@ def test_ref_is_the_genome_wide_track_and_alt_is_not(shared_site: Site) -> None:
     predictor = load_predictor(shared_site.models, "random")
     genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
     found = effect(predictor, genome, assembly, [snv(shared_site, "chrA", 20_011)])
-    swept = predict_windows(predictor, genome, list(tile([found.locus], predictor.card)))
+    swept = predict_windows(predictor, genome, list(tile([found.locus], predictor.card, assembly)))
     np.testing.assert_allclose(found.ref, swept, rtol=2e-5, atol=2e-6)
     assert np.abs(found.delta).max() > 0
     assert found.delta.dtype == np.float32
@@ -63,10 +64,10 @@ def test_swapping_the_alleles_turns_delta_around(shared_site: Site) -> None:
     variant = snv(shared_site, "chrA", 20_011)
     genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
     found = effect(predictor, genome, assembly, [variant])
-    window = input_window(predictor.card, [variant])
+    window = input_window(predictor.card, [variant], assembly)
     changed = variant.apply(genome.codes(window), window)
     back = predictor.predict(np.stack([changed, variant.swapped.apply(changed, window)]))
-    bins = slice((found.locus.start - window.start) // 32, (found.locus.end - window.start) // 32)
+    _, bins = output_bins(predictor.card, window, assembly)
     np.testing.assert_array_equal(back[1][:, bins] - back[0][:, bins], -found.delta)
 
 
@@ -87,13 +88,33 @@ def test_several_variants_are_one_haplotype(shared_site: Site) -> None:
     genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
     pair = [snv(shared_site, "chrA", 20_011), snv(shared_site, "chrA", 20_500)]
     both = effect(predictor, genome, assembly, pair)
-    window = input_window(predictor.card, pair)
+    window = input_window(predictor.card, pair, assembly)
     codes = genome.codes(window)
     for variant in pair:
         codes = variant.apply(codes, window)
     alone = predictor.predict(np.stack([genome.codes(window), codes]))[1]
-    bins = slice((both.locus.start - window.start) // 32, (both.locus.end - window.start) // 32)
+    _, bins = output_bins(predictor.card, window, assembly)
     np.testing.assert_array_equal(both.alt, alone[:, bins])
+
+
+@pytest.mark.parametrize("position", [1, 37, 4096, 20_011, 65_000, 69_999, 70_000])
+def test_placed_as_the_published_tools_do(shared_site: Site, position: int) -> None:
+    """At 0-based L / 2 - 1; the bins that are shown lie where the window's bins do, on the chromosome."""
+    assembly = shared_site.assembly("tiny")
+    card = replace(load_predictor(shared_site.models, "random").card, placement="centre")
+    window = input_window(card, [snv(shared_site, "chrA", position)], assembly)
+    assert position - 1 - window.start == card.window // 2 - 1
+    locus, bins = output_bins(card, window, assembly)
+    assert locus.start == window.start + card.crop + bins.start * 32 >= 0
+    assert locus.end == min(70_000, window.end - card.crop)
+    assert -(-len(locus) // 32) == bins.stop - bins.start
+
+    one_value = replace(card, window=1000, crop=400, bin_width=200, shortest=None)
+    window = input_window(one_value, [snv(shared_site, "chrA", position)], assembly)
+    assert position - 1 - window.start == 499
+    locus, bins = output_bins(one_value, window, assembly)
+    assert bins == slice(0, 1)
+    assert locus == Locus("chrA", max(position - 100, 0), min(position + 100, 70_000))
 
 
 def test_an_effect_is_stored_once_and_served_as_tiles(site: Site) -> None:
@@ -128,8 +149,10 @@ def test_the_id_is_the_whole_question(site: Site) -> None:
         effects.ask(site, "random", "tiny", [str(other)]).id,
         effects.ask(site, "random", "tiny", [str(variant), str(other)]).id,
         effects.ask(site, "random", "tiny", [str(variant)], "0").id,
+        effects.ask(site, "random", "tiny", [str(variant)], ensemble=("rc",)).id,
+        effects.ask(site, "random", "tiny", [str(variant)], shifts=(0, 1)).id,
     }
-    assert len(ids) == 4
+    assert len(ids) == 6
     assert effects.ask(site, "random", "tiny", [str(other), str(variant)]).id in ids
 
 

@@ -61,4 +61,5 @@ def _check_record(site: Site, record: TilesetRecord) -> None:
 
 
 def _check_model(site: Site, model_id: str) -> None:
-    registry.check_weights(registry.card(site.models, model_id), site.models / model_id / registry.WEIGHTS)
+    card = registry.card(site.models, model_id)
+    registry.check_weights(card, registry.weights_path(site.models, card))

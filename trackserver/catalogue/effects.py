@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from trackserver.genome.locus import Locus
 from trackserver.genome.variant import Variant, parse_variant
 from trackserver.models import registry
 from trackserver.models.card import ModelCard, select
+from trackserver.predict.reading import Reading, reading
 from trackserver.tiles.array import ArrayTileset
 from trackserver.tiles.grid import Grid
 from trackserver.variants.effect import Effect, Question, check_variants, effect
@@ -42,10 +43,23 @@ ALLELES = ("ref", "alt", "delta")
 _UID = re.compile(r"^fx-(?P<id>[0-9a-f]{20})-(?P<track>\d{1,5})-(?P<allele>ref|alt|delta)$")
 _ID = re.compile(r"^[0-9a-f]{20}$")
 _loading = threading.Lock()
+MOST_LOADED = 4  # models kept in memory at once: the largest published one takes 3.6 GB
 
 
-def ask(site: Site, model: str, assembly: str, variants: Sequence[str], tracks: str | None = None) -> Question:
-    """Everything that identifies an effect, checked: the model, the reference, the window, the tracks."""
+def ask(
+    site: Site,
+    model: str,
+    assembly: str,
+    variants: Sequence[str],
+    tracks: str | None = None,
+    *,
+    ensemble: Sequence[str] | None = None,
+    shifts: Sequence[int] | None = None,
+    squashed: bool = False,
+) -> Question:
+    """Everything that identifies an effect, checked: the model, the reference, the window, the tracks; how the window
+    is read, as in `predict.reading.reading`.
+    """
     card = registry.card(site.models, model)
     lies_on = site.assembly(assembly)
     genome = site.genome(assembly)
@@ -58,6 +72,7 @@ def ask(site: Site, model: str, assembly: str, variants: Sequence[str], tracks: 
         fasta_sha256=site.fasta_sha256(assembly),
         variants=parsed,
         tracks=select(card, tracks),
+        reading=reading(card, ensemble, shifts, squashed),
     )
 
 
@@ -79,7 +94,9 @@ def compute(site: Site, question: Question) -> dict[str, Any]:
     card = registry.card(site.models, question.model)
     began = time.perf_counter()
     result = effect(
-        predictor(site.models, question.model, card.weights_sha256, question.tracks, site.settings.device),
+        predictor(
+            site.models, question.model, card.weights_sha256, question.tracks, question.reading, site.settings.device
+        ),
         site.genome(question.assembly),
         site.assembly(question.assembly),
         question.variants,
@@ -97,21 +114,25 @@ def default_model(site: Site) -> str:
 def warm_up(site: Site) -> None:
     """Load the default model, so that the first question is answered as fast as the second."""
     card = registry.card(site.models, default_model(site))
-    predictor(site.models, card.id, card.weights_sha256, select(card, None), site.settings.device)
+    predictor(site.models, card.id, card.weights_sha256, select(card, None), reading(card), site.settings.device)
 
 
-def predictor(models: Path, model: str, weights_sha256: str, tracks: tuple[int, ...], device: str) -> Predictor:
-    """The model, loaded once a process; its weights' checksum is part of the key, so a new file is a new model."""
+def predictor(
+    models: Path, model: str, weights_sha256: str, tracks: tuple[int, ...], how: Reading, device: str
+) -> Predictor:
+    """The model, loaded once; its weights' checksum is part of the key, so a new file is a new model."""
     with _loading:
-        return _predictor(models, model, weights_sha256, tracks, device)
+        return _predictor(models, model, weights_sha256, tracks, how, device)
 
 
-@cache
-def _predictor(models: Path, model: str, weights_sha256: str, tracks: tuple[int, ...], device: str) -> Predictor:
+@lru_cache(MOST_LOADED)
+def _predictor(
+    models: Path, model: str, weights_sha256: str, tracks: tuple[int, ...], how: Reading, device: str
+) -> Predictor:
     from trackserver.predict.engine import load_predictor
 
     del weights_sha256
-    return load_predictor(models, model, tracks=tracks, device=device, batch_size=2)
+    return load_predictor(models, model, tracks=tracks, device=device, batch_size=2, reading=how)
 
 
 def describe(site: Site, question: Question, card: ModelCard, result: Effect, seconds: float) -> dict[str, Any]:
@@ -124,19 +145,20 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
             "assembly": question.assembly,
             "variants": [str(variant) for variant in question.variants],
             "tracks": list(question.tracks),
+            **question.reading.asked(),
         },
         "variants": [_variant(site, question.assembly, variant) for variant in question.variants],
         "locus": asdict(result.locus),
         "bin_width": result.bin_width,
-        "tracks": [_track(question.id, card, scores) for scores in rank(result, card.tracks)],
-        "warnings": [asdict(caveat) for caveat in warnings(result, card)],
+        "tracks": [_track(question.id, card, scores) for scores in rank(result, card)],
+        "warnings": [asdict(caveat) for caveat in warnings(result, card, question.assembly)],
         "provenance": {
             "model": card.id,
             "title": card.title,
             "weights_sha256": card.weights_sha256,
             "assembly": question.assembly,
             "fasta_sha256": question.fasta_sha256,
-            "strands": "forward",
+            "strands": question.reading.words(),
             "version": __version__,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),

@@ -17,6 +17,7 @@ from trackserver.errors import InvalidRequest, NeedsTorch
 from trackserver.genome.locus import Locus
 from trackserver.models import registry
 from trackserver.models.card import ModelCard, Track, select
+from trackserver.predict.reading import Reading, reading
 
 if TYPE_CHECKING:
     from trackserver.predict.genomewide import Run
@@ -30,7 +31,9 @@ def predict_tracks(
     *,
     selection: str | None = None,
     regions: Sequence[Locus] | None = None,
-    ensemble: tuple[str, ...] = (),
+    assembly: str | None = None,
+    how: Reading | None = None,
+    stride: int | None = None,
     device: str | None = None,
     batch_size: int = 4,
     resume: bool = False,
@@ -40,6 +43,12 @@ def predict_tracks(
 
     Parameters
     ----------
+    assembly
+        By default the first of the model's that the site has.
+    how
+        By default as the model's authors predict.
+    stride
+        For models of one value a window: how far apart the windows are; by default the model's bin width.
     resume
         Go on with what an earlier run of exactly this question left; otherwise that is thrown away.
     """
@@ -47,22 +56,22 @@ def predict_tracks(
         from trackserver.predict.engine import load_predictor
         from trackserver.predict.genomewide import Run, forget, sweep
         from trackserver.predict.windows import whole_genome
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise NeedsTorch() from error
     site.check_writable()
     card = registry.card(site.models, model)
-    if card.assembly not in site.assembly_names:
-        raise InvalidRequest(f"Model {card.id} is for {card.assembly}; this site has {', '.join(site.assembly_names)}.")
-    assembly = site.assembly(card.assembly)
+    card = card.at_stride(stride) if stride else card
+    lies_on = site.assembly(assembly_for(site, card, assembly))
     tracks = select(card, selection)
     run = Run(
         model=card.id,
         weights_sha256=card.weights_sha256,
-        fasta_sha256=site.fasta_sha256(card.assembly),
-        assembly=card.assembly,
+        fasta_sha256=site.fasta_sha256(lies_on.name),
+        assembly=lies_on.name,
         tracks=tracks,
-        ensemble=ensemble,
-        regions=tuple(regions or whole_genome(assembly)),
+        reading=how or reading(card),
+        bin_width=card.bin_width,
+        regions=tuple(regions or whole_genome(lies_on)),
     )
     work = site.cache / "predict"
     if not resume:
@@ -73,25 +82,38 @@ def predict_tracks(
         tracks=tracks,
         device=device or site.settings.device,
         batch_size=batch_size,
-        ensemble=ensemble,
+        reading=run.reading,
+        stride=stride,
     )
     folder = site.tilesets / card.id
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{uid(card, track)}.bw" for track in tracks]
-    sweep(predictor, site.genome(card.assembly), assembly, run, work, paths, report)
+    paths = [folder / f"{uid(card, track, run.assembly)}.bw" for track in tracks]
+    sweep(predictor, site.genome(run.assembly), lies_on, run, work, paths, report)
     records = [_record(site, card, card.tracks[track], path, run) for track, path in zip(tracks, paths, strict=True)]
     site.catalogue.put_tilesets(records)
     return records
 
 
-def uid(card: ModelCard, track: int) -> str:
-    return f"{card.id}-t{track}"
+def assembly_for(site: Site, card: ModelCard, asked: str | None = None) -> str:
+    """The assembly to predict on: the one asked for, else the first of the model's that the site has."""
+    known = [name for name in card.assemblies if name in site.assembly_names]
+    if not known:
+        has = ", ".join(site.assembly_names)
+        raise InvalidRequest(f"Model {card.id} is for {' and '.join(card.assemblies)}; this site has {has}.")
+    if asked and asked not in known:
+        raise InvalidRequest(f"Model {card.id} cannot predict on {asked}; on this site it can on {', '.join(known)}.")
+    return asked or known[0]
+
+
+def uid(card: ModelCard, track: int, assembly: str) -> str:
+    """`k562-t0`; where the assembly is not the model's first, `deepsea-hg38-t0`."""
+    return f"{card.id}-t{track}" if assembly == card.assemblies[0] else f"{card.id}-{assembly}-t{track}"
 
 
 def _record(site: Site, card: ModelCard, track: Track, path: Path, run: Run) -> TilesetRecord:
     provenance = _provenance(card, track, run)
     record = check_tileset(site, TilesetRecord(
-        uid=uid(card, track.index), name=track.name, kind=PREDICTED, assembly=card.assembly, path=str(path),
+        uid=path.stem, name=track.name, kind=PREDICTED, assembly=run.assembly, path=str(path),
         assay=track.assay, biosample=track.biosample, target=track.target, strand=track.strand,
         accession=track.accession, model=card.id, track_index=track.index, provenance=provenance,
     ))  # fmt: skip
@@ -107,9 +129,9 @@ def _provenance(card: ModelCard, track: Track, run: Run) -> dict[str, Any]:
         "title": card.title,
         "weights_sha256": card.weights_sha256,
         "track": track.index,
-        "assembly": card.assembly,
+        "assembly": run.assembly,
         "fasta_sha256": run.fasta_sha256,
-        "ensemble": list(run.ensemble),
+        **run.reading.asked(),
         "window": card.window,
         "crop": card.crop,
         "bin_width": card.bin_width,

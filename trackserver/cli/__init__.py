@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from trackserver import __version__
-from trackserver.cli.models import models, train
+from trackserver.cli.models import models
 from trackserver.cli.predict import predict, variant
 from trackserver.cli.serve import demo, serve
 from trackserver.cli.site import add, check, init, list_
+from trackserver.cli.train import train
 from trackserver.errors import TrackserverError
 
 

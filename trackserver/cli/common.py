@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -20,6 +21,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -35,6 +37,30 @@ site_option = click.option(
     help="The site; by default the nearest trackserver.toml upwards, else TRACKSERVER_SITE.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+class Shifts(click.ParamType):
+    """`-1,0,1`."""
+
+    name = "BP,BP"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail("write whole numbers of bp with commas between, such as -1,0,1", param, ctx)
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a model is asked: `ensemble`, `shifts`, `squashed`, as `predict.reading.reading` takes them."""
+    for option in (
+        click.option("--squashed", is_flag=True, help="Borzoi's own squashed units, not undone."),
+        click.option("--shifts", type=Shifts(), help="Average over the window moved by these bp, such as -1,0,1."),
+        click.option("--ensemble", multiple=True, type=click.Choice(["rc", "none"]),
+                     help="rc: average over both strands; by default as the model's authors did."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 def open_site(directory: Path | None, **flags: Any) -> Site:
@@ -54,6 +80,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     console.print(table, markup=False) if rows else stderr.print("Nothing there.")
+
+
+def figure(values: Sequence[Any], index: int) -> str:
+    """A metric of a list, to three decimals; empty where it is not defined."""
+    return f"{values[index]:.3f}" if index < len(values) and values[index] is not None else ""
 
 
 _TIMES = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
@@ -95,6 +126,13 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """Things that are counted, 3/14, and how many a second; called with (done, total)."""
     with _bar(what, MofNCompleteColumn(), _Rate()) as update:
         yield lambda done, total: update(completed=done, total=total)
+
+
+@contextmanager
+def transferring(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Bytes of a file, and how many a second; called with (done, total), total 0 where it is not known."""
+    with _bar(what, DownloadColumn(), TransferSpeedColumn()) as update:
+        yield lambda done, total: update(completed=done, total=total or None)
 
 
 @contextmanager

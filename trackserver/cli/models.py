@@ -1,19 +1,31 @@
-"""Verbs about models: models, train."""
+"""The zoo: what models there are, what is known of each, and how its weights get here."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trackserver.catalogue.learning import training_tracks
-from trackserver.cli.common import json_option, open_site, print_json, print_table, progress_said, site_option, stderr
-from trackserver.errors import InvalidRequest, NeedsTorch
+from trackserver.cli.common import (
+    figure,
+    json_option,
+    open_site,
+    print_json,
+    print_table,
+    site_option,
+    stderr,
+    transferring,
+)
+from trackserver.errors import DataError, SiteMissing
 from trackserver.models import registry
 from trackserver.models.card import ModelCard
-from trackserver.predict.targets import Loss
+from trackserver.models.install import Source, copy_model, download, install, unnamed
+from trackserver.models.zoo import Published, published, read_own_card, read_published
+
+PATH = click.Path(path_type=Path, exists=True)
 
 
 @click.group(invoke_without_command=True)
@@ -21,16 +33,53 @@ from trackserver.predict.targets import Loss
 @json_option
 @click.pass_context
 def models(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
-    """The models installed on the site; `models show ID` for one of them."""
+    """The models there are: those on the site, and the published ones it could have.
+
+    `models show ID` says more of one.
+    """
     if ctx.invoked_subcommand:
         return
-    site = open_site(directory)
-    cards = [registry.card(site.models, model_id) for model_id in registry.installed(site.models)]
+    here = _installed(directory)
+    missing = [about for model_id, about in published().items() if model_id not in here]
     if as_json:
-        print_json([_summary(card) for card in cards])
+        listed = [_summary(card) | {"installed": True} for card in here.values()]
+        print_json(listed + [_summary(about) | {"installed": False, "get": how_to_get(about)} for about in missing])
         return
-    columns = ["id", "title", "assembly", " tracks", " window", " bin"]
-    print_table(columns, [(c.id, c.title, c.assembly, len(c.tracks), c.window, c.bin_width) for c in cards])
+    rows = [(card.id, card.title, *_sizes(card, len(card.tracks)), "on this site") for card in here.values()]
+    rows += [(about.id, about.title, *_sizes(about, about.n_tracks), how_to_get(about)) for about in missing]
+    print_table(["id", "model", " reads", " tracks", "each value is", "assembly", "weights"], rows)
+
+
+def _installed(directory: Path | None) -> dict[str, ModelCard]:
+    try:
+        place = open_site(directory).models
+    except SiteMissing:
+        if directory:
+            raise
+        stderr.print("No site here, so nothing is installed; `trackserver init` makes one.")
+        return {}
+    found = {}
+    for model_id in registry.installed(place):
+        try:
+            found[model_id] = registry.card(place, model_id)
+        except DataError as error:
+            stderr.print(f"{model_id}: {error}")
+    return found
+
+
+def _sizes(about: ModelCard | Published, n_tracks: int) -> tuple[str, ...]:
+    kind = "probability" if about.probability else "signal"
+    value = (
+        f"{kind} at the centre" if about.window - 2 * about.crop == about.bin_width else f"{kind}, {about.bin_width} bp"
+    )
+    return f"{about.window:,} bp", f"{n_tracks:,}", value, ", ".join(about.assemblies)
+
+
+def how_to_get(about: Published) -> str:
+    """The command that brings a published model onto the site."""
+    if about.files:
+        return f"trackserver models fetch {about.id}"
+    return f"trackserver models install {about.id} FILE" + (" (non-commercial)" if about.restricted else "")
 
 
 @models.command()
@@ -38,84 +87,135 @@ def models(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
 @site_option
 @json_option
 def show(model_id: str, directory: Path | None, as_json: bool) -> None:
-    """A model's card: what it reads, its tracks, how well it does."""
-    card = registry.card(open_site(directory).models, model_id)
+    """A model's card: what it reads and says, its tracks, how well it does, or how to get it."""
+    card = _installed(directory).get(model_id)
+    about = card or read_published(model_id)
     if as_json:
-        print_json(asdict(card))
+        print_json(asdict(about))
         return
-    for name, value in _summary(card).items():
+    for name, value in _facts(about).items():
         click.echo(f"{name:15} {value}")
-    test = card.metrics.get("test", {}).get("pearson", [])
-    print_table(["track", "name", "assay", "biosample", "target", "strand", " r (test)"], [
-        (t.index, t.name, t.assay, t.biosample, t.target, t.strand, _figure(test, t.index)) for t in card.tracks
-    ])  # fmt: skip
+    if card:
+        test = card.metrics.get("test", {}).get("pearson", [])
+        print_table(["track", "name", "assay", "biosample", "target", "strand", " r (test)"], [
+            (t.index, t.name, t.assay, t.biosample, t.target, t.strand, figure(test, t.index)) for t in card.tracks
+        ])  # fmt: skip
 
 
-def _figure(values: list[Any], index: int) -> str:
-    return f"{values[index]:.3f}" if index < len(values) and values[index] is not None else ""
+def _summary(about: ModelCard | Published) -> dict[str, Any]:
+    named = (
+        "id", "title", "summary", "architecture", "assemblies", "window", "crop", "bin_width", "shortest", "n_value",
+        "placement", "strands", "head", "probability", "licence", "citation", "page",
+    )  # fmt: skip
+    n_tracks = len(about.tracks) if isinstance(about, ModelCard) else about.n_tracks
+    return {name: getattr(about, name) for name in named} | {"tracks": n_tracks}
 
 
-def _summary(card: ModelCard) -> dict[str, Any]:
-    described = "id title summary architecture assembly window crop bin_width licence citation weights_sha256"
-    return {name: getattr(card, name) for name in described.split()} | {"tracks": len(card.tracks)}
+def _facts(about: ModelCard | Published) -> dict[str, Any]:
+    """A card in words, for people."""
+    n_bins = (about.window - 2 * about.crop) // about.bin_width
+    place = "where its bins are the genome-wide tracks'" if about.placement == "grid" else "at 0-based window / 2 - 1"
+    facts = {
+        "id": about.id,
+        "title": about.title,
+        "summary": about.summary,
+        "assembly": ", ".join(about.assemblies),
+        "reads": f"{about.window:,} bp" + (f" (or less, down to {about.shortest:,})" if about.shortest else ""),
+        "says": f"{n_bins:,} values a track, each {about.bin_width} bp wide",
+        "tracks": f"{_summary(about)['tracks']:,} " + ("probabilities" if about.probability else "signals"),
+        "unknown base": f"{about.n_value} in all four rows",
+        "a variant lies": place,
+        "strands": "mean of both, by default" if about.strands == "average" else "forward, by default",
+        "licence": about.licence,
+        "citation": about.citation,
+        "published at": about.page,
+    }
+    if isinstance(about, Published):
+        facts |= {"network takes": about.alphabet, "get it": how_to_get(about)}
+    else:
+        facts |= {"weights SHA-256": about.weights_sha256}
+    return {name: value for name, value in facts.items() if value}
 
 
-@click.command()
-@click.argument("architecture", metavar="MODEL", type=click.Choice(["compact"]))
-@click.option("--tracks", "selection", help="Measured tilesets: 0-9,25 (by uid), assay=DNASE or a name glob.")
-@click.option("--folds", "folds_file", required=True, type=click.Path(path_type=Path, dir_okay=False),
-              help="BED whose fourth column is train, valid or test.")  # fmt: skip
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False),
-              help="The new model's directory; a bare name goes into the site and is ready to be used.")  # fmt: skip
-@click.option("--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False),
-              help="TOML of network and training settings.")  # fmt: skip
-@click.option("--loss", type=click.Choice(["signal", "poisson", "peaks"]), default="signal", show_default=True)
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop training after this long.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", default="auto", show_default=True)
-@click.option("--overwrite", is_flag=True, help="Replace a model that is there already.")
-@click.option("--assembly", help="By default the site's own.")
-@site_option
-def train(
-    architecture: str,
-    selection: str | None,
-    folds_file: Path,
-    output: Path,
-    recipe_file: Path | None,
-    loss: Loss,
-    assembly: str | None,
+_install_options = (
+    click.option("--as", "name", help="Its id on the site; by default the published one."),
+    click.option("--overwrite", is_flag=True, help="Replace a model of that id."),
+    site_option,
+)
+
+
+def _installing(command: Any) -> Any:
+    for option in reversed(_install_options):
+        command = option(command)
+    return command
+
+
+@models.command("install")
+@click.argument("model_id", metavar="ID")
+@click.argument("file", type=PATH)
+@click.option("--labels", type=PATH, help="The published table of its tracks; your own models: TSV with a header.")
+@click.option("--card", "card_file", type=PATH, help="TOML about a model of your own (TorchScript or torch.export).")
+@click.option("--alphabet", default="", help="The order of bases in the file's first layer, where it is another copy.")
+@click.option("--activation", type=click.Choice(["", "sigmoid", "tanh"]), default="",
+              help="Basenji2's GELU, where the file holds weights alone.")  # fmt: skip
+@click.option("--projection", type=PATH, help="projvec_targets.npy, for Sei's sequence classes.")
+@_installing
+def install_(
+    model_id: str,
+    file: Path,
+    card_file: Path | None,
+    name: str | None,
+    overwrite: bool,
     directory: Path | None,
     **how: Any,
 ) -> None:
-    """Fit MODEL to the site's measured bigWigs.
+    """Put a model into the site from FILE: published weights, a program with its card, or a model's directory.
 
-    Example: trackserver train compact --tracks assay=DNASE --folds folds.bed -o k562 --minutes 5
+    Example: trackserver models install basenji2 model_human.h5 --labels targets_human.txt
+
+    A TensorFlow checkpoint goes by its .index. Nothing in the file is executed.
     """
-    try:
-        from trackserver.predict.training import read_folds, read_recipe
-        from trackserver.predict.training import train as fit
-    except ImportError as error:
-        raise NeedsTorch() from error
     site = open_site(directory)
-    name = assembly or site.default_assembly
-    lies_on = site.assembly(name)
-    target = site.models / output if output.parent == Path(".") and not output.is_absolute() else output
-    if not target.resolve().parent.is_dir():
-        raise InvalidRequest(f"There is no directory {target.resolve().parent} to put the model in.")
-    with progress_said("Training") as report:
-        card = fit(
-            training_tracks(site, name, selection, loss), site.genome(name), read_folds(folds_file, lies_on), target,
-            assembly=lies_on, recipe=read_recipe(recipe_file) if recipe_file else None, progress=report, **how,
-        )  # fmt: skip
-    _print_metrics(card)
-    stderr.print(f"Wrote {target}. The figures compare predicted with measured bins of each fold's windows.")
+    site.check_writable()
+    if file.is_dir():
+        _say(copy_model(site.models, file, name or model_id, overwrite=overwrite))
+        return
+    about = read_own_card(card_file, model_id) if card_file else read_published(model_id)
+    _say(install(site.models, about, Source(file, **how), name, overwrite=overwrite))
 
 
-def _print_metrics(card: ModelCard) -> None:
-    names = ("pearson", "window_pearson", "log1p_pearson", "spearman", "auprc")
-    rows = [
-        (fold, track.index, track.name, *(_figure(card.metrics[fold].get(name, []), track.index) for name in names))
-        for fold in card.metrics
-        for track in card.tracks
-    ]
-    print_table(["fold", "track", "name", " r", " r a window", " r of log", " rho", " AUPRC"], rows)
+@models.command()
+@click.argument("model_id", metavar="ID")
+@click.option("--url", multiple=True, help="Take the weights from here; one for each file of the published model.")
+@click.option("--labels-url", help="Take the table of tracks from here.")
+@click.option("--no-labels", is_flag=True, help="Leave the tracks numbered, without a table.")
+@_installing
+def fetch(
+    model_id: str,
+    url: tuple[str, ...],
+    labels_url: str | None,
+    no_labels: bool,
+    name: str | None,
+    overwrite: bool,
+    directory: Path | None,
+) -> None:
+    """Download a published model, check it, and put it into the site.
+
+    Interrupted, the same command goes on where it stopped.
+    """
+    site = open_site(directory)
+    site.check_writable()
+    about = read_published(model_id)
+    registry.check_free(site.models, name or model_id, overwrite)
+    folder = site.cache / "downloads" / about.id
+    with transferring(f"Fetching {about.title}") as report:
+        source = download(about, folder, url, None if no_labels else labels_url or about.table, report)
+    _say(install(site.models, about, source, name, overwrite=overwrite))
+    shutil.rmtree(folder)
+
+
+def _say(card: ModelCard) -> None:
+    licence = f" Licence: {card.licence}." if card.licence else ""
+    stderr.print(f"{card.title} is on the site as '{card.id}', with {len(card.tracks):,} tracks.{licence}")
+    if len(card.tracks) > 1 and card.tracks[0].name == unnamed(0):
+        stderr.print("Its tracks are numbered, not named: install it again with --labels TABLE --overwrite.")

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from trackserver.catalogue import effects
-from trackserver.catalogue.prediction import predict_tracks
-from trackserver.cli.common import counting, json_option, open_site, print_json, print_table, site_option, stderr
+from trackserver.catalogue.prediction import assembly_for, predict_tracks
+from trackserver.cli.common import (
+    counting,
+    json_option,
+    open_site,
+    print_json,
+    print_table,
+    reading_options,
+    site_option,
+    stderr,
+)
 from trackserver.models import registry
+from trackserver.predict.reading import reading
 from trackserver.predict.windows import read_bed
 
 
@@ -18,22 +29,24 @@ from trackserver.predict.windows import read_bed
 @click.argument("model")
 @click.option("--tracks", "selection", help="0-9,25, assay=DNASE,biosample=K562, or a name glob; all by default.")
 @click.option("--regions", type=click.Path(path_type=Path, dir_okay=False), help="BED; the whole genome by default.")
+@click.option("--assembly", help="By default the one the model was trained on, where the site has it.")
+@click.option("--stride", type=click.IntRange(1), help="bp between windows, for models that give one value a window.")
 @click.option("--device", help="auto, cpu, cuda:0; by default the site's setting.")
-@click.option("--ensemble", multiple=True, type=click.Choice(["rc"]), help="rc: average over both strands.")
+@reading_options
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=4, show_default=True, help="Memory, not numbers.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run of the same question was stopped.")
 @site_option
 @json_option
 def predict(
     model: str,
-    selection: str | None,
     regions: Path | None,
-    device: str | None,
+    assembly: str | None,
     ensemble: tuple[str, ...],
-    batch_size: int,
-    resume: bool,
+    shifts: tuple[int, ...] | None,
+    squashed: bool,
     directory: Path | None,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Predict MODEL's tracks along the genome into bigWigs, and register them.
 
@@ -41,11 +54,11 @@ def predict(
     """
     site = open_site(directory)
     card = registry.card(site.models, model)
-    where = read_bed(regions, site.assembly(card.assembly)) if regions else None
+    lies_on = site.assembly(assembly_for(site, card, assembly))
     with counting("Predicting windows") as report:
         records = predict_tracks(
-            site, model, selection=selection, regions=where, ensemble=ensemble, device=device, batch_size=batch_size,
-            resume=resume, report=report,
+            site, model, assembly=lies_on.name, regions=read_bed(regions, lies_on) if regions else None,
+            how=reading(card, ensemble or None, shifts, squashed), report=report, **how,
         )  # fmt: skip
     if as_json:
         print_json([asdict(record) for record in records])
@@ -58,6 +71,7 @@ def predict(
 @click.argument("variants", nargs=-1, required=True)
 @click.option("--tracks", "selection", help="0-9,25, assay=DNASE,biosample=K562, or a name glob; all by default.")
 @click.option("--assembly", help="By default the site's own.")
+@reading_options
 @site_option
 @json_option
 def variant(
@@ -65,6 +79,9 @@ def variant(
     variants: tuple[str, ...],
     selection: str | None,
     assembly: str | None,
+    ensemble: tuple[str, ...],
+    shifts: tuple[int, ...] | None,
+    squashed: bool,
     directory: Path | None,
     as_json: bool,
 ) -> None:
@@ -75,7 +92,10 @@ def variant(
     Positions are counted from 1. REF, ALT and Δ are the values of the bin that changes most.
     """
     site = open_site(directory)
-    question = effects.ask(site, model, assembly or site.default_assembly, variants, selection)
+    question = effects.ask(
+        site, model, assembly or site.default_assembly, variants, selection,
+        ensemble=ensemble or None, shifts=shifts, squashed=squashed,
+    )  # fmt: skip
     found = effects.compute(site, question)
     if as_json:
         print_json(found)

@@ -33,7 +33,7 @@ _AT_ONCE = 32  # short windows predicted together
 
 @dataclass(frozen=True)
 class Model:
-    """A model to hold against the truth; `crop` bp at each end of a window depend on what lies beyond it."""
+    """A model to hold against the truth, and the `crop` bp at each end of a window, whole bins, that it leaves out."""
 
     predict: Predict
     crop: int
@@ -102,8 +102,7 @@ def predict_chromosome(model: Model, codes: Codes) -> Floats:
     for start in range(0, len(codes), step):
         bins = min(step, len(codes) - start) // BIN_WIDTH
         window = _window(codes, start - model.crop, start - model.crop + WINDOW)
-        first = model.crop // BIN_WIDTH
-        parts.append(model.predict(window[None])[0][:, first : first + bins])
+        parts.append(model.predict(window[None])[0][:, :bins])
     return np.concatenate(parts, axis=1)
 
 
@@ -200,9 +199,10 @@ def _predicted_effects(
     for row, (pair, _) in enumerate(alleles):
         batch[2 * row : 2 * row + 2, : len(pair[0])] = pair
     values = model.predict(batch)
+    counts = [bins.stop - bins.start for _, bins in alleles]  # the model's first bin is the first that is summed
     return np.array([
-        _log2_fold_change(values[2 * row][:, bins], values[2 * row + 1][:, bins], means)
-        for row, (_, bins) in enumerate(alleles)
+        _log2_fold_change(values[2 * row][:, :count], values[2 * row + 1][:, :count], means)
+        for row, count in enumerate(counts)
     ])  # fmt: skip
 
 

@@ -116,7 +116,7 @@ def _write_first_view(site: Site, shown: Showcase) -> None:
         "assembly": NAME,
         "model": MODEL,
         "locus": str(shown.locus),
-        "rows": [[uid(card, track.index), measured[track.name]] for track in card.tracks[:4]],
+        "rows": [[uid(card, track.index, NAME), measured[track.name]] for track in card.tracks[:4]],
         "show": str(shown.variant),
         "examples": [{"text": str(shown.variant), "label": "breaks a GATA site"}],
         "assemblies": {

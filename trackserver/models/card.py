@@ -9,17 +9,30 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from trackserver.errors import DataError, UnknownTrack
+from trackserver.errors import DataError, InvalidRequest, UnknownTrack
 
 # Cards come from elsewhere with their weights: a mistyped key, a quoted number or a NaN is an error, not a guess.
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Squash:
+    """How a track's data were made smaller before training, as Borzoi's were: raised to 1 / `power`, what lies above
+    `clip_soft` replaced by the root of the excess, multiplied by `scale`.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    scale: float
+    clip_soft: float | None
+    power: float
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ class Track:
     """One output channel, known by its index; names repeat in published label files.
 
     `strand_pair` is the index of the same signal on the other strand. `mean` is the track's mean over the bins it
-    was trained on, in the track's units: its pseudocount and its scale.
+    was trained on, in the track's units, where that is known: its pseudocount and its scale.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -40,15 +53,23 @@ class Track:
     strand: str = "."
     accession: str = ""
     strand_pair: int | None = None
-    mean: float = 1.0
+    mean: float | None = None
+    squash: Squash | None = None
 
 
 @dataclass(frozen=True)
 class ModelCard:
     """A model in words and numbers.
 
-    `window` is the bp it reads, `crop` the bp to leave out at each side of what it then says, because they depend
-    on sequence outside the window; `n_value` is what an unknown base is in all four rows of the one-hot.
+    assemblies : what it may be asked about; the first is the one it was trained on
+    window, crop, bin_width : the bp it reads, the bp at each side of them it says nothing about, and the width of
+        each of the (window - 2 crop) / bin_width values of a track
+    shortest : the shortest window it may be given, where it need not be `window`
+    n_value : what an unknown base is in all four rows of the one-hot
+    placement : where a variant lies in the window: `centre`, 0-based window / 2 - 1 as the published tools have it, or
+        `grid`, the nearest place at which the bins are those of the genome-wide tracks
+    strands : whether its authors' predictions average both strands (`average`) or read one (`forward`)
+    head : which part of the published outputs it is
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -56,32 +77,87 @@ class ModelCard:
     id: str
     architecture: str
     title: str
-    assembly: str
+    assemblies: tuple[str, ...]
     window: int
     crop: int
     bin_width: int
     tracks: tuple[Track, ...]
     config: dict[str, Any]
     weights_sha256: str
+    shortest: int | None = None
     n_value: float = 0.0
+    placement: Literal["centre", "grid"] = "grid"
+    strands: Literal["forward", "average"] = "forward"
+    head: str = ""
     summary: str = ""
     licence: str = ""
     citation: str = ""
+    page: str = ""
     probability: bool = False
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.bin_width < 1 or self.window % self.bin_width or self.crop % self.bin_width:
-            raise DataError(f"Model {self.id}: window and crop must be whole numbers of bins of {self.bin_width} bp.")
-        if not 0 <= 2 * self.crop < self.window:
-            raise DataError(f"Model {self.id}: a crop of {self.crop} bp leaves nothing of {self.window} bp.")
+        if not self.assemblies:
+            raise DataError(f"Model {self.id}: name the assembly it was trained on.")
+        if problem := geometry_problem(self.window, self.crop, self.bin_width):
+            raise DataError(f"Model {self.id}: {problem}.")
+        if self.shortest is not None and (
+            self.shortest > self.window or geometry_problem(self.shortest, self.crop, self.bin_width)
+        ):
+            raise DataError(f"Model {self.id}: a window of {self.shortest} bp cannot be its shortest.")
         if [track.index for track in self.tracks] != list(range(len(self.tracks))) or not self.tracks:
             raise DataError(f"Model {self.id}: its tracks must be numbered 0, 1, 2 and so on, and there must be one.")
         for track in self.tracks:
             pair = track.strand_pair
             if pair is not None and not (0 <= pair < len(self.tracks) and self.tracks[pair].strand_pair == track.index):
                 raise DataError(f"Model {self.id}: tracks {track.index} and {pair} are not each other's strand pair.")
+
+    @property
+    def kept(self) -> int:
+        """The bp of a whole window that it says something about."""
+        return self.window - 2 * self.crop
+
+    def n_bins(self, length: int) -> int:
+        """How many values of a track a window of `length` bp gives."""
+        return (length - 2 * self.crop) // self.bin_width
+
+    def reads(self, length: int) -> bool:
+        """Whether it may be given a window of `length` bp."""
+        if self.shortest is None or length > self.window:
+            return length == self.window
+        return length >= self.shortest and not geometry_problem(length, self.crop, self.bin_width)
+
+    def window_on(self, chrom_size: int) -> int:
+        """The bp of its windows on a chromosome of that size: no longer than it takes to cover a short one."""
+        if self.shortest is None:
+            return self.window
+        covering = -(-chrom_size // self.bin_width) * self.bin_width + 2 * self.crop
+        return min(self.window, max(self.shortest, covering))
+
+    def at_stride(self, stride: int) -> ModelCard:
+        """The same model with windows `stride` bp apart, its value written over the `stride` bp at their centre.
+
+        Raises
+        ------
+        InvalidRequest
+            It gives many bins a window, whose width is not a choice; or the stride leaves the centre between bases.
+        """
+        if self.kept != self.bin_width:
+            raise InvalidRequest(f"{self.id} predicts {self.bin_width}-bp bins; a stride is for models of one value.")
+        if not 0 < stride <= self.window or (self.window - stride) % 2:
+            kind = "even" if self.window % 2 == 0 else "odd"
+            raise InvalidRequest(f"The stride of {self.id} must be an {kind} number of bp up to {self.window}.")
+        return replace(self, bin_width=stride, crop=(self.window - stride) // 2)
+
+
+def geometry_problem(window: int, crop: int, bin_width: int) -> str:
+    """What is impossible about a window, its crop and its bins; empty if nothing is."""
+    if bin_width < 1 or crop < 0 or window <= 2 * crop:
+        return f"a crop of {crop} bp at each side leaves nothing of {window} bp"
+    if (window - 2 * crop) % bin_width:
+        return f"{window} bp less {crop} bp at each side are not a whole number of {bin_width}-bp bins"
+    return ""
 
 
 def read_card(path: Path) -> ModelCard:

@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from trackserver.errors import DataError
 from trackserver.models.card import first_problem
+from trackserver.models.layers import max_pool
 
 # Tensors of which row i belongs to track i.
 ROW_TENSORS = ("head.weight", "head.bias", "scale")
@@ -85,17 +86,6 @@ def margin(config: CompactConfig) -> int:
     return math.ceil(beyond / config.bin_width) * config.bin_width
 
 
-def max_pool(x: Tensor, width: int) -> Tensor:
-    """(B, C, L) -> (B, C, L // width)."""
-    if width == 1:
-        return x
-    if torch.is_grad_enabled():
-        return F.max_pool1d(x, width)
-    # The same maxima; on a processor five times as fast forwards, but slow backwards.
-    inside = x[..., : x.shape[-1] // width * width]
-    return inside.unflatten(-1, (-1, width)).amax(-1)
-
-
 class PooledConv(nn.Module):
     """(B, C, L) -> (B, C', L // pool)."""
 
@@ -128,13 +118,16 @@ class Residual(nn.Module):
 
 
 class Compact(nn.Module):
-    """One-hot (B, 4, L) -> (B, T, L // bin_width), in the units of the data; L any multiple of the bin width."""
+    """One-hot (B, 4, L) -> (B, T, L // bin_width - 2 crop), in the units of the data; L any number of whole bins.
+
+    `crop` is in bins, left out at each side.
+    """
 
     scale: Tensor
 
-    def __init__(self, config: CompactConfig, n_tracks: int):
+    def __init__(self, config: CompactConfig, n_tracks: int, crop: int = 0):
         super().__init__()
-        self.config = config
+        self.config, self.crop = config, crop
         self.stem = PooledConv(4, config.stem_channels, config.stem_kernel, config.stem_pool)
         widths = (config.stem_channels, *config.tower_channels)
         self.tower = nn.Sequential(
@@ -156,6 +149,7 @@ class Compact(nn.Module):
     def logits(self, one_hot: Tensor) -> Tensor:
         """What the activation is applied to; the loss of peaks needs it."""
         x = self.blocks(self.tower(self.stem(one_hot)))
+        x = x[..., self.crop : x.shape[-1] - self.crop]
         x = F.gelu(self.dropout(self.hidden(F.gelu(self.norm(x)))))
         return self.head(x)
 
@@ -166,9 +160,10 @@ class Compact(nn.Module):
         return F.softplus(logits) * self.scale[:, None]
 
 
-def build(config: dict[str, Any], n_tracks: int) -> Compact:
-    """A compact model from a card's configuration, its weights at random."""
-    return Compact(read_config(config), n_tracks)
+def build(config: dict[str, Any], n_tracks: int, crop: int = 0) -> Compact:
+    """A compact model from a card's configuration, its weights at random; `crop` in bp at each side."""
+    checked = read_config(config)
+    return Compact(checked, n_tracks, crop // checked.bin_width)
 
 
 def read_config(config: dict[str, Any]) -> CompactConfig:

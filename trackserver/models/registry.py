@@ -1,29 +1,41 @@
-"""The models of a site: id -> card -> module. A model is a directory `<id>/` with card.json and weights.safetensors.
+"""The models of a site: id -> card -> module. A model is a directory `<id>/` with card.json and its weights:
+weights.safetensors under the network's own names, whatever the published file was, or the program a user brought.
 
 Listing models and reading their cards needs no torch; `load` does.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from trackserver.errors import DataError, NeedsTorch, UnknownModel, UnknownTrack, listing
+from trackserver.errors import DataError, InvalidRequest, NeedsTorch, SiteReadOnly, UnknownModel, UnknownTrack, listing
 from trackserver.genome.sequence import sha256
 from trackserver.models.card import ModelCard, read_card
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
 
 # Architecture -> the module that builds it, imported only when one is loaded.
-ARCHITECTURES = {"compact": "trackserver.models.compact"}
+ARCHITECTURES = {
+    name: f"trackserver.models.{name}"
+    for name in (
+        "deepsea", "beluga", "basset", "basenji", "basenji2", "sei", "enformer", "borzoi", "chrombpnet", "compact",
+    )
+}  # fmt: skip
+# Programs a user brings, weights and arithmetic in one: the name of the file that is kept as it came.
+PROGRAMS = {"torchscript": "program.pt", "export": "program.pt2"}
 
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -34,8 +46,11 @@ class Architecture(Protocol):
     # Tensors of which row i belongs to track i.
     ROW_TENSORS: tuple[str, ...]
 
-    def build(self, config: dict[str, Any], n_tracks: int) -> nn.Module:
-        """A module (B, 4, L) -> (B, n_tracks, L // bin_width); DataError where the configuration is wrong."""
+    def build(self, config: dict[str, Any], n_tracks: int, crop: int) -> nn.Module:
+        """A module (B, 4, L) -> (B, n_tracks, (L - 2 crop) / bin_width); DataError where the configuration is wrong.
+
+        It can be built on torch's meta device, without memory.
+        """
         ...
 
 
@@ -75,7 +90,7 @@ def load(models_dir: Path, model_id: str, tracks: Sequence[int] | None = None) -
     Returns
     -------
     torch.nn.Module
-        `forward`: one-hot (B, 4, L) -> (B, T, L // bin_width), float32, every bin of the window: nothing cropped.
+        `forward`: one-hot (B, 4, L) -> (B, T, (L - 2 crop) / bin_width), float32.
 
     Raises
     ------
@@ -87,11 +102,14 @@ def load(models_dir: Path, model_id: str, tracks: Sequence[int] | None = None) -
         torch or safetensors is not installed.
     """
     described = card(models_dir, model_id)
-    if tracks is not None:
-        _check_tracks(described, tracks)
-    path = models_dir / model_id / WEIGHTS
+    check_tracks(tracks, described.id, len(described.tracks))
+    path = weights_path(models_dir, described)
     check_weights(described, path)
     return read_module(described, path, tracks)
+
+
+def weights_path(models_dir: Path, described: ModelCard) -> Path:
+    return models_dir / described.id / PROGRAMS.get(described.architecture, WEIGHTS)
 
 
 def check_weights(described: ModelCard, path: Path) -> None:
@@ -108,27 +126,95 @@ def check_weights(described: ModelCard, path: Path) -> None:
 
 def read_module(described: ModelCard, path: Path, tracks: Sequence[int] | None = None) -> nn.Module:
     """Build what a card describes and fill it from a file, without the checksum; see `load`."""
-    architecture = _architecture(described.architecture)
-    try:
-        from trackserver.models.weights import load_weights
-    except ImportError as error:
-        raise NeedsTorch() from error
-    n_tracks = len(described.tracks)
-    module = architecture.build(described.config, n_tracks if tracks is None else len(tracks))
-    load_weights(module, path, rows=tracks, n_rows=n_tracks, row_tensors=architecture.ROW_TENSORS)
+    if described.architecture in PROGRAMS:
+        return _needing_torch("trackserver.models.program").read_program(path, described, tracks)
+    weights = _needing_torch("trackserver.models.weights")
+    return assemble(
+        described.architecture, described.config, weights.read_safetensors(path), path,
+        n_tracks=len(described.tracks), crop=described.crop, tracks=tracks,
+    )  # fmt: skip
+
+
+def assemble(
+    name: str,
+    config: dict[str, Any],
+    state: Mapping[str, Tensor],
+    path: Path,
+    *,
+    n_tracks: int,
+    crop: int,
+    tracks: Sequence[int] | None = None,
+) -> nn.Module:
+    """A network of an architecture with its state, in eval mode, on the CPU; `path` is named where it does not fit."""
+    weights, torch = _needing_torch("trackserver.models.weights"), _needing_torch("torch")
+    built = architecture(name)
+    with torch.device("meta"):  # no memory, and no random numbers, for what is replaced at once
+        module = built.build(config, n_tracks if tracks is None else len(tracks), crop)
+    weights.fill(module, state, path, rows=tracks, n_rows=n_tracks, row_tensors=built.ROW_TENSORS)
     return module.eval()
 
 
-def _architecture(name: str) -> Architecture:
+def architecture(name: str) -> Architecture:
+    """The module of an architecture.
+
+    Raises
+    ------
+    DataError
+        There is none of that name.
+    NeedsTorch
+        torch is not installed.
+    """
     if name not in ARCHITECTURES:
-        raise DataError(f"No architecture '{name}' here; known: {listing(ARCHITECTURES)}.")
+        raise DataError(f"No architecture '{name}' here; known: {listing(ARCHITECTURES, 20)}.")
+    return cast(Architecture, _needing_torch(ARCHITECTURES[name]))
+
+
+def check_tracks(tracks: Sequence[int] | None, model_id: str, n_tracks: int) -> None:
+    for index in tracks or ():
+        if not 0 <= index < n_tracks:
+            raise UnknownTrack(index, model_id, n_tracks)
+
+
+def _needing_torch(name: str) -> Any:
     try:
-        return cast(Architecture, import_module(ARCHITECTURES[name]))
-    except ImportError as error:
+        return import_module(name)
+    except ModuleNotFoundError as error:
         raise NeedsTorch() from error
 
 
-def _check_tracks(described: ModelCard, tracks: Sequence[int]) -> None:
-    for index in tracks:
-        if not 0 <= index < len(described.tracks):
-            raise UnknownTrack(index, described.id, len(described.tracks))
+def check_free(models_dir: Path, model_id: str, overwrite: bool) -> str:
+    """An id a new model may have, as it came.
+
+    Raises
+    ------
+    InvalidRequest
+        It has other characters than A-Z a-z 0-9 _ -, or is taken and not to be overwritten.
+    """
+    if not is_id(model_id):
+        raise InvalidRequest(f"'{model_id}' cannot be a model's id; use letters, digits, _ and - only.")
+    if (models_dir / model_id).exists() and not overwrite:
+        raise InvalidRequest(f"There is a model '{model_id}' already; choose another name (--as), or --overwrite it.")
+    return model_id
+
+
+@contextmanager
+def staged(directory: Path) -> Iterator[Path]:
+    """A directory to fill beside a model's own, which it replaces once all is written; removed if that fails.
+
+    Raises
+    ------
+    SiteReadOnly
+        It cannot be written there.
+    """
+    directory = directory.resolve()
+    stage = directory.with_name(f".{directory.name}-{secrets.token_hex(4)}")
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        if directory.exists():
+            shutil.rmtree(directory)
+        os.replace(stage, directory)
+    except OSError as error:
+        raise SiteReadOnly(f"The model cannot be written to {directory}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

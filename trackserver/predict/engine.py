@@ -5,6 +5,7 @@ Everything is float32 without TF32, for what comes out is subtracted from its li
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,17 +17,18 @@ from trackserver.errors import InvalidRequest, NeedsTorch, Unavailable
 from trackserver.genome.sequence import N, reverse_complement
 from trackserver.models import registry
 from trackserver.models.card import ModelCard
+from trackserver.predict.reading import Reading
 
 try:
     import torch
     from torch import Tensor, nn
-except ImportError as error:
+
+    from trackserver.models.borzoi import unsquash
+except ModuleNotFoundError as error:
     raise NeedsTorch() from error
 
 if TYPE_CHECKING:
     from trackserver.genome.sequence import Codes
-
-ENSEMBLES = ("rc",)
 
 
 class Predictor:
@@ -35,13 +37,13 @@ class Predictor:
     Parameters
     ----------
     card, module
-        What the model is, and the network (B, 4, L) -> (B, T, L // bin_width); it is moved to the device.
+        What the model is, and the network (B, 4, L) -> (B, T, (L - 2 crop) / bin_width); it is moved to the device.
     device
         `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:0`.
     batch_size
         Windows computed at once: memory and speed only, never the result.
-    ensemble
-        `("rc",)` averages the two strands' readings of each window.
+    reading
+        What is averaged, and in which units the values are.
     rows
         The card's tracks that `module` has, in its order, where it was loaded with part of its head.
     tracks
@@ -54,16 +56,14 @@ class Predictor:
         module: nn.Module,
         device: str = "auto",
         batch_size: int = 8,
-        ensemble: tuple[str, ...] = (),
+        reading: Reading = Reading(),  # noqa: B008  (frozen)
         *,
         rows: Sequence[int] | None = None,
         tracks: Sequence[int] | None = None,
     ):
         if batch_size < 1:
             raise InvalidRequest(f"A batch needs at least one window, not {batch_size}.")
-        if unknown := set(ensemble) - set(ENSEMBLES):
-            raise InvalidRequest(f"No ensemble '{min(unknown)}'; known: {', '.join(ENSEMBLES)}.")
-        self.card, self.batch_size, self.ensemble = card, batch_size, ensemble
+        self.card, self.batch_size, self.reading = card, batch_size, reading
         exact_float32()
         self.device = resolve_device(device)
         self.module = module.to(self.device).eval()
@@ -72,7 +72,8 @@ class Predictor:
         if missing := set(self.tracks) - set(rows):
             raise InvalidRequest(f"Track {min(missing)} of model {card.id} was not loaded.")
         self._keep = [rows.index(track) for track in self.tracks]
-        self._opposite = _opposite_rows(card, rows, self.tracks) if "rc" in ensemble else []
+        self._opposite = _opposite_rows(card, rows, self.tracks) if reading.both_strands else []
+        self._unsquash = Unsquash(card, self.tracks, self.device) if not reading.squashed else None
         self._bases = torch.cat([torch.eye(4), torch.full((1, 4), card.n_value)]).to(self.device)
 
     def predict(self, codes: Codes) -> NDArray[np.float32]:
@@ -81,34 +82,68 @@ class Predictor:
         Parameters
         ----------
         codes
-            Base codes (B, L), uint8; L a multiple of the bin width.
+            Base codes (B, L), uint8; L the model's window, or a shorter one where the card allows it.
 
         Returns
         -------
         ndarray
-            float32 (B, T, L // bin_width): every bin, `card.crop` not yet trimmed, tracks as in `self.tracks`.
+            float32 (B, T, (L - 2 crop) / bin_width), tracks as in `self.tracks`; the first bin starts `card.crop` bp
+            into the window.
         """
-        if codes.ndim != 2 or codes.shape[1] == 0 or codes.shape[1] % self.card.bin_width:
-            width = self.card.bin_width
-            raise InvalidRequest(f"{self.card.id} reads windows (B, L) of whole {width}-bp bins, not {codes.shape}.")
-        values = np.empty((len(codes), len(self.tracks), codes.shape[1] // self.card.bin_width), np.float32)
+        if codes.ndim != 2 or not self.card.reads(codes.shape[1]):
+            raise InvalidRequest(f"{self.card.id} reads windows (B, L) of {self.card.window:,} bp, not {codes.shape}.")
+        values = np.empty((len(codes), len(self.tracks), self.card.n_bins(codes.shape[1])), np.float32)
         with torch.inference_mode():
             for start in range(0, len(codes), self.batch_size):
                 part = slice(start, start + self.batch_size)
-                values[part] = self._ensembled(codes[part]).cpu().numpy()
+                values[part] = self._averaged(codes[part]).cpu().numpy()
         return values
 
-    def _ensembled(self, codes: Codes) -> Tensor:
-        forward = self._run(codes)
-        if "rc" not in self.ensemble:
-            return forward[:, self._keep]
-        other = self._run(reverse_complement(codes)).flip(-1)
-        return (forward[:, self._keep] + other[:, self._opposite]) / 2
+    def _averaged(self, codes: Codes) -> Tensor:
+        """Over shifts and strands, in that order of sums; then the units."""
+        total = self._summed(codes)[:, self._keep]
+        n_read = len(self.reading.shifts)
+        if self.reading.both_strands:
+            total = total + self._summed(reverse_complement(codes)).flip(-1)[:, self._opposite]
+            n_read *= 2
+        mean = total / n_read if n_read > 1 else total
+        return self._unsquash(mean) if self._unsquash else mean
+
+    def _summed(self, codes: Codes) -> Tensor:
+        total = self._run(_shifted(codes, self.reading.shifts[0]))
+        for shift in self.reading.shifts[1:]:
+            total = total + self._run(_shifted(codes, shift))
+        return total
 
     def _run(self, codes: Codes) -> Tensor:
         indices = torch.from_numpy(np.minimum(codes, N).astype(np.int64)).to(self.device)
         output: Tensor = self.module(self._bases[indices].transpose(1, 2).contiguous())
         return output
+
+
+class Unsquash:
+    """Puts tracks whose data were squashed for training back into the units of the data; others stay as they are."""
+
+    def __init__(self, card: ModelCard, tracks: Sequence[int], device: torch.device):
+        found = {row: squash for row, track in enumerate(tracks) if (squash := card.tracks[track].squash)}
+        self.rows = list(found)
+        self.scale = torch.tensor([squash.scale for squash in found.values()], device=device)
+        clips = [squash.clip_soft for squash in found.values()]
+        self.clip_soft = torch.tensor([math.inf if clip is None else clip for clip in clips], device=device)
+        self.power = torch.tensor([squash.power for squash in found.values()], device=device)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        if self.rows:
+            values[:, self.rows] = unsquash(values[:, self.rows], self.scale, self.clip_soft, self.power)
+        return values
+
+
+def _shifted(codes: Codes, shift: int) -> Codes:
+    if not shift:
+        return codes
+    moved = np.full_like(codes, N)
+    moved[:, max(shift, 0) : codes.shape[1] + min(shift, 0)] = codes[:, max(-shift, 0) : codes.shape[1] - max(shift, 0)]
+    return moved
 
 
 def _opposite_rows(card: ModelCard, rows: Sequence[int], tracks: Sequence[int]) -> list[int]:
@@ -133,13 +168,15 @@ def load_predictor(
     tracks: Sequence[int] | None = None,
     device: str = "auto",
     batch_size: int = 8,
-    ensemble: tuple[str, ...] = (),
+    reading: Reading = Reading(),  # noqa: B008  (frozen)
+    stride: int | None = None,
 ) -> Predictor:
     """A site's model, with only the rows of its head that are needed; see `registry.load` for what can be wrong."""
     card = registry.card(models_dir, model_id)
-    rows = tracks if tracks is None or "rc" not in ensemble else _with_pairs(card, tracks)
+    rows = _with_pairs(card, tracks) if tracks is not None and reading.both_strands else tracks
     module = registry.load(models_dir, model_id, rows)
-    return Predictor(card, module, device, batch_size, ensemble, rows=rows, tracks=tracks)
+    card = card.at_stride(stride) if stride else card
+    return Predictor(card, module, device, batch_size, reading, rows=rows, tracks=tracks)
 
 
 def _with_pairs(card: ModelCard, tracks: Sequence[int]) -> list[int]:

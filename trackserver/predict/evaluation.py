@@ -40,12 +40,11 @@ def predict_bins(predictor: Predictor, window: Window, first: int, end: int) -> 
     """
     card, width = predictor.card, predictor.card.bin_width
     values = np.empty((len(predictor.tracks), end - first), np.float32)
-    at_once = (card.window - 2 * card.crop) // width
+    at_once = card.n_bins(card.window)
     for start, stop in _parts(first, end, at_once):
         origin = window.flank + start * width - card.crop
         codes = window.codes[origin : origin + (stop - start) * width + 2 * card.crop]
-        edge = card.crop // width
-        values[:, start - first : stop - first] = predictor.predict(codes[None])[0, :, edge : edge + stop - start]
+        values[:, start - first : stop - first] = predictor.predict(codes[None])[0]
     return values
 
 

@@ -31,6 +31,7 @@ Progress = Callable[[float, str], None]  # (part done, 0 to 1; what is going on)
 @dataclass(frozen=True)
 class Goal:
     tracks: tuple[TrainingTrack, ...]
+    means: tuple[float, ...]  # of the tracks in the train windows
     variances: NDArray[np.float64]  # of log(1 + scale * y / mean) in the train windows
     recipe: Recipe
 
@@ -52,7 +53,7 @@ class Objective:
 
         self.losses = [track.loss for track in goal.tracks]
         self.scale = column([track.scale for track in goal.tracks])
-        self.mean = column([track.track.mean for track in goal.tracks])
+        self.mean = column(goal.means)
         self.variance = column([max(variance, 1e-6) for variance in goal.variances])
         self.chosen = {loss: [i for i, own in enumerate(self.losses) if own == loss] for loss in set(self.losses)}
 
@@ -119,7 +120,7 @@ def fit(
 ) -> Fitted:
     recipe = goal.recipe
     network = Compact(recipe.network, len(goal.tracks)).to(device)
-    network.scale.copy_(torch.tensor([track.track.mean for track in goal.tracks]))
+    network.scale.copy_(torch.tensor(goal.means))
     learner = _Learner(network, goal, device)
     crops = Crops(of_fold(windows, "train"), goal.opposite, recipe, seed)
     valid = of_fold(windows, "valid")

@@ -8,6 +8,7 @@ the chunks at the end, so nothing half-predicted is ever seen.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 from trackserver.errors import SiteReadOnly
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
-from trackserver.genome.sequence import Codes, Genome, N
+from trackserver.genome.sequence import Genome, N
 from trackserver.predict.bigwig import Stretch, write_bigwig
 from trackserver.predict.engine import Predictor
+from trackserver.predict.reading import Reading
 from trackserver.predict.windows import Window, on_bins, tile
 
 CHUNK = 64  # windows: seconds of work, and what a kill costs at most
@@ -40,7 +42,8 @@ class Run:
     fasta_sha256: str
     assembly: str
     tracks: tuple[int, ...]
-    ensemble: tuple[str, ...]
+    reading: Reading
+    bin_width: int
     regions: tuple[Locus, ...]
 
     @property
@@ -71,7 +74,7 @@ def sweep(
     A bin over N alone is no data, not zero. Windows of N alone are not computed.
     """
     card = predictor.card
-    windows = list(tile(on_bins(run.regions, assembly, card.bin_width), card))
+    windows = list(tile(on_bins(run.regions, assembly, card.bin_width), card, assembly))
     chunks = [windows[start : start + CHUNK] for start in range(0, len(windows), CHUNK)]
     try:
         place = work / run.id
@@ -96,20 +99,22 @@ def forget(work: Path, run: Run) -> None:
 
 def predict_windows(predictor: Predictor, genome: Genome, windows: Sequence[Window]) -> NDArray[np.float32]:
     """The kept bins of consecutive windows end to end, float32 (T, bins); NaN over N."""
-    width = predictor.card.bin_width
+    card, width = predictor.card, predictor.card.bin_width
     codes = [genome.codes(window.read) for window in windows]
     kept = [np.full((len(predictor.tracks), window.n_bins(width)), np.nan, np.float32) for window in windows]
     known = [index for index, read in enumerate(codes) if (read != N).any()]
-    for start in range(0, len(known), predictor.batch_size):
-        batch = known[start : start + predictor.batch_size]
+    for batch in _batches(known, [len(read) for read in codes], predictor.batch_size):
         for index, values in zip(batch, predictor.predict(np.stack([codes[i] for i in batch])), strict=True):
-            bins = windows[index].bins(width)
-            kept[index][:] = np.where(_has_sequence(codes[index], width)[bins], values[:, bins], np.nan)
+            known_bins = (codes[index][card.crop : len(codes[index]) - card.crop].reshape(-1, width) != N).any(axis=1)
+            kept[index][:] = np.where(known_bins, values, np.nan)[:, : kept[index].shape[1]]
     return np.concatenate(kept, axis=1)
 
 
-def _has_sequence(codes: Codes, bin_width: int) -> NDArray[np.bool_]:
-    return (codes.reshape(-1, bin_width) != N).any(axis=1)
+def _batches(indices: Sequence[int], lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Runs of windows of one length, at most `size` of them: a short chromosome's are shorter."""
+    for _, group in itertools.groupby(indices, key=lambda index: lengths[index]):
+        same = list(group)
+        yield from (same[start : start + size] for start in range(0, len(same), size))
 
 
 def _chunk_path(place: Path, number: int) -> Path:

@@ -8,10 +8,7 @@ weights, unless the `minutes` run out first.
 from __future__ import annotations
 
 import csv
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from trackserver import __version__
-from trackserver.errors import DataError, InvalidRequest, NeedsTorch, SiteReadOnly, listing
+from trackserver.errors import DataError, InvalidRequest, NeedsTorch, listing
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.sequence import Genome, sha256
 from trackserver.models import registry
@@ -38,7 +35,7 @@ try:
     from trackserver.predict.engine import Predictor, exact_float32, resolve_device
     from trackserver.predict.fitting import Clock, Fitted, Goal, Progress, fit, seeded
     from trackserver.predict.recipe import Recipe, read_recipe
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise NeedsTorch() from error
 
 __all__ = ["Recipe", "TrainingTrack", "read_folds", "read_recipe", "train"]
@@ -95,7 +92,7 @@ def train(
     goal = _goal(tracks, of_fold(windows, "train"), recipe)
     card = _draft(goal, directory.resolve().name, assembly)
     exact_float32()
-    with seeded(seed), _staged(directory) as stage:
+    with seeded(seed), registry.staged(directory) as stage:
         fitted = fit(goal, card, windows, clock, seed, resolve_device(device), progress)
         progress(0.95, "measuring")
         card = replace(card, provenance=_provenance(goal, genome, fitted, clock, seed))
@@ -154,12 +151,13 @@ def _goal(tracks: Sequence[TrainingTrack], windows: Sequence[Window], recipe: Re
     for track, mean in zip(tracks, means, strict=True):
         if not mean > 0:
             raise DataError(f"{track.path} has no signal in the train windows: nothing can be learnt from it.")
+    known = tuple(float(mean) for mean in means)
     measured = tuple(
-        replace(track, track=replace(track.track, mean=float(mean))) for track, mean in zip(tracks, means, strict=True)
+        replace(track, track=replace(track.track, mean=mean)) for track, mean in zip(tracks, known, strict=True)
     )
     if tracks[0].loss == "peaks":
         recipe = replace(recipe, network=replace(recipe.network, activation="sigmoid"))
-    return Goal(measured, variances, recipe)
+    return Goal(measured, known, variances, recipe)
 
 
 def _draft(goal: Goal, model_id: str, assembly: Assembly) -> ModelCard:
@@ -170,9 +168,10 @@ def _draft(goal: Goal, model_id: str, assembly: Assembly) -> ModelCard:
         id=model_id,
         architecture="compact",
         title=f"{model_id}: compact model of {len(goal.tracks)} {' and '.join(names)} tracks".replace("  ", " "),
-        assembly=assembly.name,
+        assemblies=(assembly.name,),
         window=goal.recipe.window,
         crop=margin(network),
+        shortest=2 * margin(network) + network.bin_width,
         bin_width=network.bin_width,
         tracks=tuple(track.track for track in goal.tracks),
         config=asdict(network),
@@ -205,7 +204,7 @@ def _write(stage: Path, card: ModelCard, fitted: Fitted, windows: Sequence[Windo
     network = Compact(goal.recipe.network, len(goal.tracks))
     network.load_state_dict(fitted.state)
     path = stage / registry.WEIGHTS
-    save_weights(network, path, half=goal.recipe.half)
+    save_weights(network.state_dict(), path, half=goal.recipe.half)
     card = replace(card, weights_sha256=sha256(path))
     predictor = Predictor(card, registry.read_module(card, path), "cpu")
     found = {fold: evaluate(predictor, of_fold(windows, fold), goal.factor) for fold in FOLDS}
@@ -226,21 +225,3 @@ def _write_table(path: Path, card: ModelCard) -> None:
             for track in card.tracks:
                 described = (track.name, track.assay, track.biosample, track.strand, track.accession)
                 table.writerow((fold, track.index, *described, *(lists[name][track.index] for name in columns)))
-
-
-@contextmanager
-def _staged(directory: Path) -> Iterator[Path]:
-    """A directory to fill beside the real one, which it replaces once all is written; removed if that fails."""
-    directory = directory.resolve()
-    stage = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(stage, ignore_errors=True)
-    try:
-        stage.mkdir(parents=True)
-        yield stage
-        if directory.exists():
-            shutil.rmtree(directory)
-        os.replace(stage, directory)
-    except OSError as error:
-        raise SiteReadOnly(f"The model cannot be written to {directory}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)

@@ -14,7 +14,8 @@ from trackserver.models.card import ModelCard
 
 @dataclass(frozen=True)
 class Window:
-    """`read` is what the model is shown (it may reach past the chromosome), `keep` the bins taken from its output.
+    """`read` is what the model is shown (it may reach past the chromosome), `keep` what is taken of its output: the
+    first bins of it.
 
     `keep` starts on the chromosome's bin grid; its last bin may reach past the chromosome's end.
     """
@@ -22,27 +23,24 @@ class Window:
     read: Locus
     keep: Locus
 
-    def bins(self, bin_width: int) -> slice:
-        """Where `keep` lies in the window's uncropped output."""
-        first = (self.keep.start - self.read.start) // bin_width
-        return slice(first, first + self.n_bins(bin_width))
-
     def n_bins(self, bin_width: int) -> int:
         return -(-len(self.keep) // bin_width)
 
 
-def tile(regions: Iterable[Locus], card: ModelCard) -> Iterator[Window]:
+def tile(regions: Iterable[Locus], card: ModelCard, assembly: Assembly) -> Iterator[Window]:
     """Windows whose kept bins cover each region exactly once, in order.
 
-    All windows have the model's length. The kept stretches of a region follow each other without gap or overlap;
-    `card.crop` bp at each side of a window are never kept.
+    Windows have the model's length, less on a chromosome that is shorter than that where the model allows it. The
+    kept stretches of a region follow each other without gap or overlap; `card.crop` bp at each side of a window are
+    never kept.
     """
-    step = card.window - 2 * card.crop
     for region in regions:
+        length = card.window_on(assembly.chromsizes[region.chrom])
+        step = length - 2 * card.crop
         for start in range(region.start, region.end, step):
             keep = Locus(region.chrom, start, min(start + step, region.end))
             read_start = start - card.crop
-            yield Window(Locus(region.chrom, read_start, read_start + card.window), keep)
+            yield Window(Locus(region.chrom, read_start, read_start + length), keep)
 
 
 def whole_genome(assembly: Assembly) -> list[Locus]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import Codes, Genome, N
 from trackserver.genome.variant import Variant, check_reference
 from trackserver.models.card import ModelCard
+from trackserver.predict.reading import Reading
 
 if TYPE_CHECKING:
     from trackserver.predict.engine import Predictor
@@ -35,12 +36,13 @@ class Question:
     fasta_sha256: str
     variants: tuple[Variant, ...]
     tracks: tuple[int, ...]
+    reading: Reading
 
     @cached_property
     def id(self) -> str:
         asked = [
             self.model, self.weights_sha256, self.assembly, self.fasta_sha256,
-            [str(variant) for variant in self.variants], list(self.tracks),
+            [str(variant) for variant in self.variants], list(self.tracks), asdict(self.reading),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:20]
 
@@ -78,7 +80,7 @@ def effect(predictor: Predictor, genome: Genome, assembly: Assembly, variants: S
         More than three quarters of the window are N.
     """
     card = predictor.card
-    window = input_window(card, variants)
+    window = input_window(card, variants, assembly)
     reference = genome.codes(window)
     unknown = check_known(reference, window, assembly)
     changed = reference
@@ -93,13 +95,13 @@ def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome,
     """Everything that can be wrong with a question, before anything is computed."""
     if not variants:
         raise BadVariant("Give at least one variant, such as chr1:47690516:C:T.")
-    if card.assembly and card.assembly != assembly.name:
+    if assembly.name not in card.assemblies:
         raise InvalidRequest(
-            f"Model {card.id} was trained on {card.assembly}; it cannot be asked about {assembly.name}."
+            f"Model {card.id} is for {' and '.join(card.assemblies)}; it cannot be asked about {assembly.name}."
         )
     if len({variant.position for variant in variants}) != len(variants):
         raise BadVariant("Two variants of one haplotype change the same base.")
-    window = input_window(card, variants)
+    window = input_window(card, variants, assembly)
     for variant in variants:
         if genome.codes(Locus(variant.chrom, variant.start, variant.start + 1))[0] == N:
             raise NoSequence(
@@ -121,26 +123,35 @@ def check_known(codes: Codes, window: Locus, assembly: Assembly) -> float:
     return unknown
 
 
-def input_window(card: ModelCard, variants: Sequence[Variant]) -> Locus:
+def input_window(card: ModelCard, variants: Sequence[Variant], assembly: Assembly) -> Locus:
     """The model's input around the variants; may reach beyond the chromosome's ends, where there is N.
 
-    It starts on a bin of the chromosome's own grid, so an effect's bins are those of the genome-wide tracks.
+    The middle of the variants lies where the card places it: at 0-based L / 2 - 1, or so that the bins are those of
+    the chromosome's own grid, and an effect's REF is the genome-wide track.
     """
     first, last = min(v.start for v in variants), max(v.start for v in variants)
-    if len({variant.chrom for variant in variants}) > 1 or last - first >= card.window - 2 * card.crop:
+    if len({variant.chrom for variant in variants}) > 1 or last - first >= card.kept:
         raise BadVariant(
             f"The variants of one haplotype lie too far apart for model {card.id}, "
-            f"which predicts {card.window - 2 * card.crop:,} bp at a time; ask for them one by one."
+            f"which predicts {card.kept:,} bp at a time; ask for them one by one."
         )
-    middle = (first + last) // 2
-    start = (middle - card.window // 2) // card.bin_width * card.bin_width
-    return Locus(variants[0].chrom, start, start + card.window)
+    chrom, middle = variants[0].chrom, (first + last) // 2
+    length = card.window_on(assembly.chromsizes[chrom])
+    if card.placement == "centre":
+        start = middle - (length // 2 - 1)
+    else:
+        kept = length - 2 * card.crop
+        start = (middle - kept // 2) // card.bin_width * card.bin_width - card.crop
+    return Locus(chrom, start, start + length)
 
 
 def output_bins(card: ModelCard, window: Locus, assembly: Assembly) -> tuple[Locus, slice]:
-    """The bins of a window's output that are far enough from its rim and on the chromosome, and where they lie."""
-    start = max(window.start + card.crop, 0)
+    """The bins of a window's output that lie on the chromosome, and where that is.
+
+    A bin that begins before the chromosome does is left out, unless it is the only one.
+    """
+    begins, n_bins = window.start + card.crop, card.n_bins(len(window))
     end = min(window.end - card.crop, assembly.chromsizes[window.chrom])
-    first = (start - window.start) // card.bin_width
-    last = -(-(end - window.start) // card.bin_width)
-    return Locus(window.chrom, start, end), slice(first, last)
+    first = min(max(0, -(begins // card.bin_width)), n_bins - 1)
+    start = begins + first * card.bin_width
+    return Locus(window.chrom, max(start, 0), end), slice(first, -(-(end - begins) // card.bin_width))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trackserver.genome.locus import Locus
-from trackserver.models.card import Track
+from trackserver.models.card import ModelCard, Track
 from trackserver.variants.effect import Effect
 
 CENTRE = 501  # bp around the variant: AlphaGenome's mask for accessibility, TF and CAGE tracks (Avsec et al. 2025)
@@ -19,8 +19,8 @@ class TrackScores:
 
     ref, alt, delta : values at the bin `at` where |Δ| is largest (`delta` is SAX of Basenji's tools).
     sad : sum of Δ over all bins (Kelley et al. 2018).
-    log2fc : log2 of ALT over REF, both summed over `CENTRE` bp around the variant, with the track's mean signal
-        added to each bin so that a fold change of nothing stays small.
+    log2fc : log2 of ALT over REF, both summed over `CENTRE` bp around the variant, with `pseudocount` added to each
+        bin so that a fold change of nothing stays small.
     """
 
     index: int
@@ -34,22 +34,30 @@ class TrackScores:
     max_value: float
 
 
-def rank(effect: Effect, tracks: tuple[Track, ...]) -> list[TrackScores]:
+def rank(effect: Effect, card: ModelCard) -> list[TrackScores]:
     """Scores of every track, the largest |log2 fold change| first; ties by index."""
-    scored = [score(effect, row, tracks[index]) for row, index in enumerate(effect.tracks)]
+    tracks = [card.tracks[index] for index in effect.tracks]
+    scored = [score(effect, row, track.index, pseudocount(card, track)) for row, track in enumerate(tracks)]
     return sorted(scored, key=lambda scores: (-abs(scores.log2fc), scores.index))
 
 
-def score(effect: Effect, row: int, track: Track) -> TrackScores:
+def pseudocount(card: ModelCard, track: Track) -> float:
+    """The track's mean signal; where that is not known 1, as Calico's log scores add, or .01 for a probability."""
+    if track.mean is not None:
+        return max(track.mean, 1e-6)
+    return 0.01 if card.probability else 1.0
+
+
+def score(effect: Effect, row: int, index: int, pseudocount: float) -> TrackScores:
+    """The scores of one row of an effect, which is track `index`; see `TrackScores`."""
     ref, alt, delta = effect.ref[row], effect.alt[row], effect.delta[row]
     strongest = int(np.argmax(np.abs(delta)))
     near = centre_bins(effect)
-    pseudocount = max(track.mean, 1e-6)
     log2fc = np.log2(
         np.sum(alt[near] + pseudocount, dtype=np.float64) / np.sum(ref[near] + pseudocount, dtype=np.float64)
     )
     return TrackScores(
-        index=track.index,
+        index=index,
         at=_bin_locus(effect, strongest),
         ref=float(ref[strongest]),
         alt=float(alt[strongest]),

@@ -18,8 +18,13 @@ class Caveat:
     evidence: dict[str, float]
 
 
-def warnings(effect: Effect, card: ModelCard) -> list[Caveat]:
+def warnings(effect: Effect, card: ModelCard, assembly: str) -> list[Caveat]:
     found = []
+    if assembly != card.assemblies[0]:
+        found.append(Caveat(
+            "other_assembly", "note",
+            f"{card.title} was trained on {card.assemblies[0]}; it is asked about the sequence of {assembly}.", {},
+        ))  # fmt: skip
     if effect.unknown >= NOTABLE_UNKNOWN:
         found.append(Caveat(
             "unknown_sequence", "caution" if effect.unknown > 0.25 else "note",

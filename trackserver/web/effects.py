@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,6 +12,7 @@ from trackserver.catalogue.effects import Question
 from trackserver.errors import InvalidRequest, NeedsTorch, UnknownEffect, UnknownJob
 from trackserver.jobs import FAILED, Job
 from trackserver.models.card import first_problem
+from trackserver.predict.reading import MOST_SHIFTS
 from trackserver.web.site import can_predict
 from trackserver.web.state import body, here
 
@@ -27,6 +28,9 @@ class Asked(BaseModel):
     model: str = ""
     assembly: str = ""
     tracks: str | list[int] | None = None
+    ensemble: list[Literal["rc", "none"]] | None = None
+    shifts: list[int] | None = Field(default=None, max_length=MOST_SHIFTS)
+    squashed: bool = False
 
 
 @blueprint.post("/effects/")
@@ -70,7 +74,10 @@ def _question(sent: dict[str, Any]) -> Question:
     site = here().site
     model = asked.model or store.default_model(site)
     tracks = ",".join(map(str, asked.tracks)) if isinstance(asked.tracks, list) else asked.tracks
-    return store.ask(site, model, asked.assembly or site.default_assembly, asked.variants, tracks or None)
+    return store.ask(
+        site, model, asked.assembly or site.default_assembly, asked.variants, tracks or None,
+        ensemble=asked.ensemble, shifts=asked.shifts, squashed=asked.squashed,
+    )  # fmt: skip
 
 
 def _progress(job: Job) -> dict[str, Any]:

@@ -75,8 +75,10 @@ def model(model_id: str) -> Response:
 def _model(card: ModelCard) -> dict[str, Any]:
     return {
         "id": card.id, "title": card.title, "summary": card.summary, "architecture": card.architecture,
-        "assembly": card.assembly, "window": card.window, "crop": card.crop, "bin_width": card.bin_width,
-        "n_tracks": len(card.tracks), "licence": card.licence, "citation": card.citation,
+        "assemblies": card.assemblies, "window": card.window, "crop": card.crop, "bin_width": card.bin_width,
+        "head": card.head, "n_tracks": len(card.tracks), "probability": card.probability, "n_value": card.n_value,
+        "placement": card.placement, "strands": card.strands, "licence": card.licence, "citation": card.citation,
+        "page": card.page,
         "weights_sha256": card.weights_sha256, "can_predict": can_predict(),
     }  # fmt: skip
 

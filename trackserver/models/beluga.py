@@ -1,0 +1,118 @@
+"""Beluga: 2,002 chromatin profiles of the middle of a 2,000-bp window, the deeper DeepSEA inside ExPecto.
+
+Leaf to root: `Stage` (two convolutions and a max-pool), `Beluga`.
+
+Zhou, Theesfeld, Yao, Chen, Wong, Troyanskaya, "Deep learning sequence-based ab initio prediction of variant effects
+on expression and disease risk", Nature Genetics 2018; https://github.com/FunctionLab/ExPecto. The file read here is
+https://zenodo.org/record/3402406 (Kipoi, DeepSEA/beluga). What a reader of the paper would not expect:
+
+1. The dense layer has 2,003 units, one more than there are profiles.
+2. The file's first layer takes its channels in the order A G C T; its kernel is reordered here, once.
+3. The outputs are probabilities: some copies leave the sigmoid out.
+4. Dropout does nothing in prediction and is left out.
+5. The rectifier of a stage's second convolution comes after the max-pool: the same values, a quarter of the work.
+
+There is one value a window: it says something about the window's centre, whatever stretch the caller writes it over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pydantic import ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trackserver.models.deepsea import (
+    Step,
+    head_of,
+    in_acgt,
+    positions_after,
+    prefix_of,
+    roundest_window,
+    take_dense,
+)
+from trackserver.models.layers import check_sizes, max_pool, read_config
+from trackserver.models.weights import Choice, Fit, Translated, Weights
+
+ROW_TENSORS = ("head.weight", "head.bias")
+
+KERNEL = 8
+STEPS = (Step(2 * (KERNEL - 1), 4), Step(2 * (KERNEL - 1), 4), Step(2 * (KERNEL - 1), 1))
+# Where the file keeps each stage's two convolutions.
+CONVS = ((0, 2), (6, 8), (12, 14))
+
+
+@dataclass(frozen=True)
+class BelugaConfig:
+    """Sizes; the defaults are the published file's."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    channels: tuple[int, int, int] = (320, 480, 640)  # of both convolutions of a stage
+    hidden: int = 2003
+    window: int = 2000
+
+    def __post_init__(self) -> None:
+        check_sizes("Beluga", *self.channels, self.hidden, self.positions)
+
+    @property
+    def positions(self) -> int:
+        return positions_after(self.window, STEPS)
+
+
+class Stage(nn.Module):
+    """(B, C, L) -> (B, C', (L - 14) // pool)."""
+
+    def __init__(self, channels_in: int, channels: int, pool: int):
+        super().__init__()
+        self.first = nn.Conv1d(channels_in, channels, KERNEL)
+        self.second = nn.Conv1d(channels, channels, KERNEL)
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(max_pool(self.second(F.relu(self.first(x))), self.pool))
+
+
+class Beluga(nn.Module):
+    """One-hot (B, 4, L), L the window -> probabilities (B, T, 1)."""
+
+    def __init__(self, config: BelugaConfig, n_tracks: int):
+        super().__init__()
+        self.config = config
+        widths = (4, *config.channels)
+        self.stages = nn.Sequential(*(Stage(widths[i], widths[i + 1], step.pool) for i, step in enumerate(STEPS)))
+        self.hidden = nn.Linear(widths[-1] * config.positions, config.hidden)
+        self.head = nn.Linear(config.hidden, n_tracks)
+
+    def forward(self, one_hot: Tensor) -> Tensor:
+        x = F.relu(self.hidden(self.stages(one_hot).flatten(1)))
+        return torch.sigmoid(self.head(x))[:, :, None]
+
+
+def build(config: dict[str, Any], n_tracks: int, crop: int) -> Beluga:
+    """A network from a card's configuration; `crop` changes nothing: the one value stands for the window's centre."""
+    return Beluga(read_config(BelugaConfig, config, "Beluga"), n_tracks)
+
+
+def translate(weights: Weights, choice: Choice) -> Translated:
+    """The published file: layers numbered within `0.` (convolutions) and `1.` (dense), both under `model.`."""
+    head_of(choice, "Beluga", "profiles")
+    fit, prefix = Fit(weights, "Beluga"), prefix_of(weights, "1.2.1.weight")
+    state: dict[str, Tensor] = {}
+    channels: list[int] = []
+    for i, (first, second) in enumerate(CONVS):
+        kernel = fit.take(f"{prefix}0.{first}.weight", None, channels[-1] if channels else 4, 1, KERNEL)[:, :, 0]
+        width = len(kernel)
+        channels.append(width)
+        state[f"stages.{i}.first.weight"] = kernel if i else in_acgt(kernel, choice.alphabet)
+        state[f"stages.{i}.first.bias"] = fit.take(f"{prefix}0.{first}.bias", width)
+        state[f"stages.{i}.second.weight"] = fit.take(f"{prefix}0.{second}.weight", width, width, 1, KERNEL)[:, :, 0]
+        state[f"stages.{i}.second.bias"] = fit.take(f"{prefix}0.{second}.bias", width)
+    state |= take_dense(fit, channels[-1], hidden=f"{prefix}1.2.1", head=f"{prefix}1.4.1")
+    fit.done()
+    hidden, flattened = state["hidden.weight"].shape
+    window = roundest_window(flattened // channels[-1], STEPS)
+    return Translated({"channels": channels, "hidden": hidden, "window": window}, state)

@@ -1,0 +1,252 @@
+"""ChromBPNet: base-resolution chromatin accessibility of the middle 1,000 bp of a 2,114-bp window, in reads per base.
+
+Leaf to root: `BPNet` (one network: the profile's logits and the logarithm of its total), `ChromBPNet`.
+
+Pampari et al., "ChromBPNet: bias factorized, base-resolution deep learning models of chromatin accessibility reveal
+cis-regulatory sequence syntax, transcription factor footprints and regulatory variants", bioRxiv 2024;
+https://github.com/kundajelab/chrombpnet. The networks are BPNets (Avsec et al., Nature Genetics 2021). The files
+read here are Keras h5: chrombpnet.h5, chrombpnet_nobias.h5, bias_model_scaled.h5. What a reader of the paper would not
+expect:
+
+1. The whole model is two BPNets side by side, of the chromatin and of the enzyme's bias: the logits of their profiles
+   are added, and so are their totals (the logarithms by logsumexp).
+2. No convolution is padded; each network's positions are cut to the same width at its end. The total is read from all
+   that are left after the dilated convolutions, wider than the profile.
+3. Each dilated convolution is rectified before it is added to its input, cut to the same positions.
+4. The signal is the profile (softmax over the published width) times the exponential of the log-total. Trained on
+   log(1 + reads), the exponential is one read more than the reads; the published tracks leave that so.
+
+The total is of the whole published window: a longer window would spread the reads of 1,000 bp over more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from pydantic import ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trackserver.errors import DataError, listing
+from trackserver.models.deepsea import head_of, in_acgt
+from trackserver.models.layers import check_sizes, crop_bins, read_config
+from trackserver.models.weights import Choice, Fit, Translated, Weights, layer_name, weight_name
+
+# One track: there are no rows to choose from.
+ROW_TENSORS: tuple[str, ...] = ()
+
+KERNEL = 21
+PROFILE_KERNEL = 75
+# What the file of both networks calls that of the chromatin; the bias network's name counts the session's models.
+WITHOUT_BIAS = "model_wo_bias"
+
+
+@dataclass(frozen=True)
+class BPNetConfig:
+    """Sizes; the defaults are the chromatin network's."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    channels: int = 512
+    dilated: int = 8  # dilations of 2, 4 ... 256: sees 557 bp to each side
+
+    def __post_init__(self) -> None:
+        check_sizes("ChromBPNet", self.channels, self.dilated)
+
+    @property
+    def reach(self) -> int:
+        """The positions at each side that the convolutions of the profile cost."""
+        return KERNEL // 2 + sum(2**i for i in range(1, self.dilated + 1)) + PROFILE_KERNEL // 2
+
+
+@dataclass(frozen=True)
+class ChromBPNetConfig:
+    """Sizes; the defaults are the published ones (chrombpnet's training pipeline)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    networks: tuple[BPNetConfig, ...] = (BPNetConfig(), BPNetConfig(128, 4))  # chromatin, bias; or one of them
+    window: int = 2114
+    crop: int = 557  # at each side: the profile is of 1,000 bp
+
+    def __post_init__(self) -> None:
+        if len(self.networks) not in (1, 2):
+            raise DataError(f"A ChromBPNet has one network or two, not {len(self.networks)}.")
+        reach = max(network.reach for network in self.networks)
+        if self.crop < reach or self.window <= 2 * self.crop:
+            raise DataError(
+                f"A ChromBPNet that sees {reach} bp to each side cannot leave out {self.crop} at each side of "
+                f"{self.window}."
+            )
+
+
+class BPNet(nn.Module):
+    """One-hot (B, 4, L) -> logits of the profile (B, L - 2 crop), logarithm of the total (B, 1)."""
+
+    def __init__(self, config: BPNetConfig, crop: int):
+        super().__init__()
+        # Cut before the profile's convolution, which then has nothing to do in vain.
+        self.spare = crop - config.reach
+        width = config.channels
+        self.stem = nn.Conv1d(4, width, KERNEL)
+        self.dilated = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=2 ** (i + 1)) for i in range(config.dilated))
+        self.profile = nn.Conv1d(width, 1, PROFILE_KERNEL)
+        self.total = nn.Linear(width, 1)
+
+    def forward(self, one_hot: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.stem(one_hot))
+        for i, conv in enumerate(self.dilated):
+            x = crop_bins(x, 2 ** (i + 1)) + F.relu(conv(x))
+        return self.profile(crop_bins(x, self.spare))[:, 0], self.total(x.mean(-1))
+
+
+class ChromBPNet(nn.Module):
+    """One-hot (B, 4, L), L the window -> reads per base (B, 1, L - 2 crop), of one track.
+
+    `crop` is at least the published one; more leaves out values, and changes none.
+    """
+
+    def __init__(self, config: ChromBPNetConfig, crop: int):
+        super().__init__()
+        self.config, self.crop = config, crop
+        self.networks = nn.ModuleList(BPNet(network, config.crop) for network in config.networks)
+
+    def profile_and_logcount(self, one_hot: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the profile over its published width (B, L - 2 config.crop), logarithm of its total (B, 1)."""
+        profile, total = self.networks[0](one_hot)
+        for network in self.networks[1:]:
+            other_profile, other_total = network(one_hot)
+            profile, total = profile + other_profile, torch.logaddexp(total, other_total)
+        return profile, total
+
+    def forward(self, one_hot: Tensor) -> Tensor:
+        profile, total = self.profile_and_logcount(one_hot)
+        signal = profile.softmax(-1) * total.exp()
+        return crop_bins(signal, self.crop - self.config.crop)[:, None]
+
+
+def build(config: dict[str, Any], n_tracks: int, crop: int) -> ChromBPNet:
+    checked = read_config(ChromBPNetConfig, config, "ChromBPNet")
+    if n_tracks != 1:
+        raise DataError(f"A ChromBPNet predicts one track, not {n_tracks}.")
+    if crop < checked.crop:
+        raise DataError(f"A crop of {crop} bp is less than this ChromBPNet leaves out itself: {checked.crop} bp.")
+    return ChromBPNet(checked, crop)
+
+
+def translate(weights: Weights, choice: Choice) -> Translated:
+    """A published file, its layers by their order and shapes: their names have prefixes and counters of the session.
+
+    `choice.head` : of a file with both networks `full` (also where nothing is asked for), `nobias` or `bias`. A file
+    with one network does not say which it is: it is taken as either, but not as `full`.
+    """
+    head = head_of(choice, "ChromBPNet", "full", "nobias", "bias") if choice.head else ""
+    fit = Fit(weights, "ChromBPNet")
+    parts = _wanted(fit, head)
+    networks: list[BPNetConfig] = []
+    state: dict[str, Tensor] = {}
+    for i in range(len(parts)):
+        network, taken = _take_network(fit, choice.alphabet)
+        networks.append(network)
+        state |= {f"networks.{i}.{name}": tensor for name, tensor in taken.items()}
+    fit.done()
+    window, crop = _geometry(fit, parts, networks)
+    return Translated(asdict(ChromBPNetConfig(tuple(networks), window, crop)), state)
+
+
+def _wanted(fit: Fit, head: str) -> list[str]:
+    """The names of the nested models that are wanted, in the file's order; one without a name where none is nested."""
+    first = next(iter(fit.weights.tensors), "kernel")
+    if weight_name(first) != "kernel":  # of another framework, whose layers have other names
+        there = " x ".join(map(str, fit.weights.tensors[first].shape))
+        raise fit.misfit(f"it should begin with a kernel ({KERNEL} x 4 x any) but begins with {first} ({there})")
+    nested = list(dict.fromkeys(name.split("/")[0] for name in fit.weights.tensors if name.count("/") > 1))
+    if not nested:
+        if head == "full":
+            raise fit.misfit("it holds one network, where the full model has two; ask for nobias or bias")
+        return [""]
+    if len(nested) != 2:
+        raise fit.misfit(f"it should hold two networks but holds {len(nested)}: {listing(nested)}")
+    if head in ("", "full"):
+        return nested
+    if (WITHOUT_BIAS in nested[0]) == (WITHOUT_BIAS in nested[1]):
+        raise fit.misfit(f"neither of its networks, {nested[0]} and {nested[1]}, is called {WITHOUT_BIAS}")
+    wanted = [name for name in nested if (WITHOUT_BIAS in name) == (head == "nobias")]
+    fit.ignore("^(?!" + re.escape(wanted[0]) + "/)")
+    return wanted
+
+
+def _take_network(fit: Fit, alphabet: str) -> tuple[BPNetConfig, dict[str, Tensor]]:
+    """The next network: a kernel (k, in, out) becomes (out, in, k)."""
+    layers = {"stem": fit.take_layer(kernel=(KERNEL, 4, None), bias=(None,))}
+    width = layers["stem"][0].shape[2]
+    dilated = 0
+    while dilated == 0 or _taps(fit) == 3:
+        layers[f"dilated.{dilated}"] = fit.take_layer(kernel=(3, width, width), bias=(width,))
+        dilated += 1
+    layers["profile"] = fit.take_layer(kernel=(PROFILE_KERNEL, width, 1), bias=(1,))
+    layers["total"] = fit.take_layer(kernel=(width, 1), bias=(1,))
+    state: dict[str, Tensor] = {}
+    for name, (kernel, bias) in layers.items():
+        state |= {f"{name}.weight": kernel.permute(*reversed(range(kernel.ndim))), f"{name}.bias": bias}
+    state["stem.weight"] = in_acgt(state["stem.weight"], alphabet)
+    return BPNetConfig(width, dilated), state
+
+
+def _taps(fit: Fit) -> int:
+    """The length of the next layer's kernel, 0 where there is none."""
+    layer = fit.next_layer()
+    kernels = (tensor for name, tensor in fit.weights.tensors.items()
+               if layer_name(name) == layer and weight_name(name) == "kernel")  # fmt: skip
+    return next((len(kernel) for kernel in kernels), 0)
+
+
+def _geometry(fit: Fit, parts: Sequence[str], networks: Sequence[BPNetConfig]) -> tuple[int, int]:
+    """The window and the bp left out of it at each side; the published ones where the file holds weights alone.
+
+    Raises
+    ------
+    DataError
+        The configuration says of a layer what its weights do not, and it is not as in a ChromBPNet.
+    """
+    if not fit.weights.settings:
+        return ChromBPNetConfig.window, ChromBPNetConfig.crop
+    try:
+        return _configured(fit, parts, networks)
+    except (LookupError, TypeError, AttributeError):
+        raise fit.misfit("its layers' configuration is not as Keras writes one") from None
+
+
+def _configured(fit: Fit, parts: Sequence[str], networks: Sequence[BPNetConfig]) -> tuple[int, int]:
+    layers = fit.weights.settings["config"]["layers"]
+    nested = {layer["config"]["name"]: layer["config"].get("layers") for layer in layers}
+    crops = []
+    for part, network in zip(parts, networks, strict=True):
+        of_network = nested[part] if part else layers
+        _check_convolutions(fit, of_network, network.dilated)
+        cuts = [layer["config"]["cropping"][0] for layer in of_network if layer["class_name"] == "Cropping1D"]
+        # A dilated convolution's input is cut by what the convolution costs; the profile to its width.
+        crops.append(KERNEL // 2 + PROFILE_KERNEL // 2 + sum(cuts))
+    if len(set(crops)) > 1:
+        raise fit.misfit(f"its networks leave out {crops[0]} and {crops[1]} bp at each side, not the same")
+    shape = next(layer["config"]["batch_input_shape"] for layer in layers if layer["class_name"] == "InputLayer")
+    # A network that takes any window says None.
+    return ChromBPNetConfig.window if shape[1] is None else int(shape[1]), crops[0]
+
+
+def _check_convolutions(fit: Fit, layers: list[dict[str, Any]], dilated: int) -> None:
+    found = [layer["config"] for layer in layers if layer["class_name"] == "Conv1D"]
+    expected = [(1, "relu"), *((2**i, "relu") for i in range(1, dilated + 1)), (1, "linear")]
+    for config, (dilation, activation) in zip(found, expected, strict=False):
+        there = (config["dilation_rate"][0], config["activation"], config["padding"])
+        if there != (dilation, activation, "valid"):
+            raise fit.misfit(
+                f"{config['name']} should have dilation {dilation}, activation {activation} and padding valid but has "
+                f"{there[0]}, {there[1]} and {there[2]}"
+            )
+    if len(found) != len(expected):
+        raise fit.misfit(f"it should have {len(expected)} convolutions but lists {len(found)}")

@@ -1,0 +1,193 @@
+"""DeepSEA: 919 chromatin profiles of the middle of a 1,000-bp window.
+
+Leaf to root: what it shares with its successors (`in_acgt`, `prefix_of`, `head_of`, `take_dense`; what a
+window's length becomes: `positions_after`, `roundest_window`), `DeepSEA`.
+
+Zhou and Troyanskaya, "Predicting effects of noncoding variants with deep learning-based sequence model", Nature
+Methods 2015; http://deepsea.princeton.edu. The files read here are the Kipoi copies of the Torch7 weights
+(https://github.com/kipoi/models, DeepSEA; https://zenodo.org/record/1466993). What a reader of the paper would not
+expect:
+
+1. The rectifier is a threshold: what is not above 0 becomes 0.000001. It must come before the max-pool, for it lifts
+   a negative number above a positive one that is smaller still.
+2. The dense layer has 925 units, six more than there are profiles.
+3. The file's first layer takes its channels in the order A G C T; its kernel is reordered here, once.
+4. The copy for prediction averages the sequence's two strands; that is left to the caller, as for every model.
+5. Dropout does nothing in prediction and is left out.
+
+There is one value a window: it says something about the window's centre (the paper's labels are of the middle 200
+bp), whatever stretch the caller writes it over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from pydantic import ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trackserver.errors import DataError, listing
+from trackserver.models.layers import check_sizes, max_pool, read_config
+from trackserver.models.weights import Choice, Fit, Translated, Weights
+
+ROW_TENSORS = ("head.weight", "head.bias")
+
+KERNEL = 8
+POOL = 4  # after all convolutions but the last
+FLOOR = 1e-6
+# Where the file keeps its three convolutions.
+CONVS = (0, 4, 8)
+
+BASES = "ACGT"
+
+
+def in_acgt(kernel: Tensor, alphabet: str) -> Tensor:
+    """A first layer's kernel (C, 4, k) whose input channels follow `alphabet`, with channels in the order A C G T.
+
+    Raises
+    ------
+    DataError
+        The alphabet is not those four letters.
+    """
+    if sorted(alphabet) != sorted(BASES):
+        raise DataError(f"'{alphabet}' is no order of the bases; write each of A, C, G and T once, such as AGCT.")
+    return kernel if alphabet == BASES else kernel[:, [alphabet.index(base) for base in BASES]]
+
+
+def prefix_of(weights: Weights, name: str) -> str:
+    """What stands before a layer's name in the file: `model.`, `module.`, a position in another model; or nothing."""
+    found = next((key for key in weights.tensors if f".{key}".endswith(f".{name}")), name)
+    return found.removesuffix(name)
+
+
+def head_of(choice: Choice, architecture: str, *heads: str) -> str:
+    """The outputs asked for, the first of those there are where none are named.
+
+    Raises
+    ------
+    DataError
+        There are no such outputs.
+    """
+    if choice.head not in ("", *heads):
+        raise DataError(f"{architecture} has no head '{choice.head}'; it has: {listing(heads)}.")
+    return choice.head if choice.head else heads[0]
+
+
+def take_dense(fit: Fit, channels: int, **names: str) -> dict[str, Tensor]:
+    """The dense layers, one after the other, of which the first reads every position of `channels` channels.
+
+    `names` : the module's name of each -> the file's
+    """
+    state: dict[str, Tensor] = {}
+    width: int | None = None
+    for layer, name in names.items():
+        kernel = state[f"{layer}.weight"] = fit.take(f"{name}.weight", None, width)
+        read = kernel.shape[1]
+        if width is None and (not read or not channels or read % channels):
+            raise fit.misfit(f"{name} reads {read} numbers, not whole positions of {channels} channels")
+        width = len(kernel)
+        state[f"{layer}.bias"] = fit.take(f"{name}.bias", width)
+    return state
+
+
+class Step(NamedTuple):
+    """One stage of a network: the positions its unpadded convolutions cost, then the width of its max-pool."""
+
+    lost: int
+    pool: int
+
+
+def positions_after(window: int, steps: Sequence[Step]) -> int:
+    for lost, pool in steps:
+        window = (window - lost) // pool
+    return window
+
+
+def roundest_window(positions: int, steps: Sequence[Step]) -> int:
+    """The window of a network that is left with so many positions.
+
+    Several are, as max-pools leave a remainder unread; a dense layer does not tell them apart. Of them the published
+    one is the roundest number: DeepSEA's 53 positions mean 995 to 1,010 bp, thus 1,000.
+    """
+    shortest = longest = positions
+    for lost, pool in reversed(steps):
+        shortest, longest = shortest * pool + lost, longest * pool + pool - 1 + lost
+    return next(
+        multiple
+        for step in (1000, 100, 50, 10, 5, 2, 1)
+        if (multiple := -(-shortest // step) * step) <= longest
+    )  # fmt: skip
+
+
+STEPS = (Step(KERNEL - 1, POOL), Step(KERNEL - 1, POOL), Step(KERNEL - 1, 1))
+
+
+@dataclass(frozen=True)
+class DeepSEAConfig:
+    """Sizes; the defaults are the published ones (the paper's supplement; the dense layer as in the file)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    channels: tuple[int, int, int] = (320, 480, 960)
+    hidden: int = 925  # 919 in the paper
+    window: int = 1000
+
+    def __post_init__(self) -> None:
+        check_sizes("DeepSEA", *self.channels, self.hidden, self.positions)
+
+    @property
+    def positions(self) -> int:
+        return positions_after(self.window, STEPS)
+
+
+class DeepSEA(nn.Module):
+    """One-hot (B, 4, L), L the window -> probabilities (B, T, 1)."""
+
+    def __init__(self, config: DeepSEAConfig, n_tracks: int):
+        super().__init__()
+        self.config = config
+        widths = (4, *config.channels)
+        self.convs = nn.ModuleList(nn.Conv1d(widths[i], widths[i + 1], KERNEL) for i in range(len(CONVS)))
+        self.hidden = nn.Linear(widths[-1] * config.positions, config.hidden)
+        self.head = nn.Linear(config.hidden, n_tracks)
+
+    def forward(self, one_hot: Tensor) -> Tensor:
+        x = one_hot
+        for conv, step in zip(self.convs, STEPS, strict=True):
+            x = max_pool(above_zero(conv(x)), step.pool)
+        x = above_zero(self.hidden(x.flatten(1)))
+        return torch.sigmoid(self.head(x))[:, :, None]
+
+
+def above_zero(x: Tensor) -> Tensor:
+    return F.threshold(x, 0.0, FLOOR)
+
+
+def build(config: dict[str, Any], n_tracks: int, crop: int) -> DeepSEA:
+    """A network from a card's configuration; `crop` changes nothing: the one value stands for the window's centre."""
+    return DeepSEA(read_config(DeepSEAConfig, config, "DeepSEA"), n_tracks)
+
+
+def translate(weights: Weights, choice: Choice) -> Translated:
+    """A published file: layers numbered as in the Torch7 model, which may itself be the second or third of another.
+
+    The file that averages the strands (`2.`) and the one that does not (`1.`) hold the same network.
+    """
+    head_of(choice, "DeepSEA", "profiles")
+    fit, prefix = Fit(weights, "DeepSEA"), prefix_of(weights, "12.1.weight")
+    state: dict[str, Tensor] = {}
+    channels: list[int] = []
+    for i, place in enumerate(CONVS):
+        kernel = fit.take(f"{prefix}{place}.weight", None, channels[-1] if channels else 4, 1, KERNEL)[:, :, 0]
+        channels.append(len(kernel))
+        state[f"convs.{i}.weight"] = kernel if i else in_acgt(kernel, choice.alphabet)
+        state[f"convs.{i}.bias"] = fit.take(f"{prefix}{place}.bias", channels[-1])
+    state |= take_dense(fit, channels[-1], hidden=f"{prefix}12.1", head=f"{prefix}14.1")
+    fit.done()
+    hidden, flattened = state["hidden.weight"].shape
+    window = roundest_window(flattened // channels[-1], STEPS)
+    return Translated({"channels": channels, "hidden": hidden, "window": window}, state)

@@ -1,0 +1,123 @@
+"""Keras 2 weight files (HDF5), read by h5py alone: no layer is built, no Lambda decoded, no other file opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trackserver.errors import DataError, NeedsTorch
+
+try:
+    import h5py
+except ModuleNotFoundError as error:
+    raise NeedsTorch() from error
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A full model or a file of weights alone.
+
+    Returns
+    -------
+    tensors, settings
+        Tensors in the order of the layers as the file lists them, named `layer/weight:0`; a nested model's name comes
+        first. The model's configuration as JSON gives it, empty where the file has weights alone.
+
+    Raises
+    ------
+    DataError
+        Not whole, not Keras', or its data lie in other files.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            check_self_contained(path, file)
+            group = file["model_weights"] if "model_weights" in file else file
+            if "layer_names" not in group.attrs and "layer_names0" not in group.attrs:
+                raise DataError(f"{path} is HDF5, but not a Keras model: it lists no layers.")
+            return dict(_tensors(path, group)), _settings(path, file)
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as HDF5; it may be cut short: {_sentence(error)}.") from None
+
+
+def check_self_contained(path: Path, group: h5py.Group) -> None:
+    """Raise DataError if anything in the file leads to another file."""
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise DataError(f"{path} is refused: its {group.name}/{name} is a link that can lead to another file.")
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            if item.name.count("/") > 16:  # a group may hold itself
+                raise DataError(f"{path} is refused: its groups are nested without end.")
+            check_self_contained(path, item)
+        elif item.external or item.is_virtual:
+            raise DataError(f"{path} is refused: the data of its {item.name} lie in another file.")
+
+
+def _tensors(path: Path, group: h5py.Group) -> Iterator[tuple[str, Tensor]]:
+    for layer in _names(group, "layer_names"):
+        for weight in _names(group[layer], "weight_names"):
+            name = weight if weight.startswith(f"{layer}/") else f"{layer}/{weight}"
+            yield name, _tensor(path, group[layer][weight])
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names, which Keras cuts into `name0`, `name1` ... where it is long."""
+    if attribute in group.attrs:
+        parts = [group.attrs[attribute]]
+    else:
+        parts = []
+        while f"{attribute}{len(parts)}" in group.attrs:
+            parts.append(group.attrs[f"{attribute}{len(parts)}"])
+    return [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in part]
+
+
+def _tensor(path: Path, dataset: h5py.Dataset) -> Tensor:
+    """A view of the file where the data lie in it in one piece, else a copy."""
+    if dataset.dtype.kind != "f" or dataset.dtype.itemsize not in (2, 4, 8):
+        raise DataError(f"{path}: {dataset.name} holds {dataset.dtype}, not floating-point numbers.")
+    offset = dataset.id.get_offset()
+    if offset is None or not dataset.dtype.isnative or not dataset.size:
+        return torch.from_numpy(np.asarray(dataset[()], dataset.dtype.newbyteorder("=")))
+    mapped = np.memmap(path, dataset.dtype, mode="c", offset=offset, shape=dataset.shape)
+    return torch.from_numpy(mapped)
+
+
+def _settings(path: Path, file: h5py.File) -> dict[str, Any]:
+    if "model_config" not in file.attrs:
+        return {}
+    try:
+        return dict(json.loads(file.attrs["model_config"]))
+    except ValueError:
+        raise DataError(f"{path}: the model's configuration in it is not JSON.") from None
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).strip("'\"").split("\n")[0]
+
+
+def activations(settings: dict[str, Any]) -> set[str]:
+    """The activation functions a model's configuration names: custom layers' classes (`GELU`) and functions
+    (`nn.gelu`, with `approximate` where that is set).
+    """
+    found: set[str] = set()
+    for layer in settings.get("config", {}).get("layers", []):
+        kind, config = layer.get("class_name", ""), layer.get("config", {})
+        if kind in ("GELU", "ReLU", "Softplus"):
+            found.add(kind)
+        if kind == "TFOpLambda":
+            approximate = any(
+                isinstance(call, list) and any(isinstance(part, dict) and part.get("approximate") for part in call)
+                for call in layer.get("inbound_nodes", [])
+            )
+            found.add(str(config.get("function", "")) + (" approximate" if approximate else ""))
+        if isinstance(config, dict) and isinstance(config.get("activation"), str):
+            found.add(config["activation"])
+    return found

@@ -1,0 +1,278 @@
+"""Layers that several published networks share, and what their files have in common; inference only.
+
+Axes: B batch, C channels, L positions along the sequence; in attention N positions, H heads, K key size.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trackserver.errors import DataError
+from trackserver.models.card import first_problem
+from trackserver.models.weights import Fit
+
+Config = TypeVar("Config")
+
+# Queries taken together in attention: the logits of all heads stay below 100 MB even for 4,096 positions.
+QUERIES = 512
+
+
+def read_config(kind: type[Config], config: dict[str, Any], name: str) -> Config:
+    """Check an architecture's configuration as JSON or TOML gives it.
+
+    Raises
+    ------
+    DataError
+        An unknown or impossible size.
+    """
+    try:
+        # Through JSON: there a list is how a tuple is written, while a quoted number still is an error.
+        return TypeAdapter(kind).validate_json(json.dumps(config))
+    except ValidationError as error:
+        raise DataError(f"Not a configuration of {name}: {first_problem(error)}.") from None
+
+
+def written(config: Any) -> dict[str, Any]:
+    """A configuration as a card keeps it: what `read_config` reads, with lists for tuples."""
+    return dict(json.loads(json.dumps(asdict(config))))
+
+
+def check_sizes(name: str, *sizes: int) -> None:
+    if min(sizes) < 1:
+        raise DataError(f"Every size of {name} must be 1 or more.")
+
+
+def whole_bins(crop: int, bin_width: int, name: str) -> int:
+    """The bins in a crop of so many bp."""
+    if crop < 0 or crop % bin_width:
+        raise DataError(f"{name} can be cropped by whole bins of {bin_width} bp, not by {crop} bp.")
+    return crop // bin_width
+
+
+def max_pool(x: Tensor, width: int) -> Tensor:
+    """(B, C, L) -> (B, C, L // width)."""
+    if width == 1:
+        return x
+    if x.is_cpu or torch.is_grad_enabled():
+        return F.max_pool1d(x, width)
+    # Elsewhere max_pool1d also makes the place of each maximum, twice the memory of the maxima themselves.
+    inside = x[..., : x.shape[-1] // width * width]
+    return inside.unflatten(-1, (-1, width)).amax(-1)
+
+
+def crop_bins(x: Tensor, bins: int) -> Tensor:
+    """(B, C, L) -> (B, C, L - 2 * bins), a view."""
+    return x[..., bins : x.shape[-1] - bins]
+
+
+def sigmoid_gelu(x: Tensor) -> Tensor:
+    """The GELU of Basenji2 and Enformer, x * sigmoid(1.702 x): up to 0.02 away from the exact one."""
+    if torch.is_grad_enabled():
+        return x * torch.sigmoid(1.702 * x)
+    return (1.702 * x).sigmoid_().mul_(x)  # the result is the only memory it takes
+
+
+def tanh_gelu(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+class BatchNorm(nn.Module):
+    """(B, C, L) -> the same, by the statistics kept from training; torch's own also keeps a counter."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+class SameConv(nn.Conv1d):
+    """(B, C, L) -> (B, C', L), padded as TensorFlow does: of an odd number of zeros one more lies on the right."""
+
+    def __init__(self, channels_in: int, channels: int, kernel: int, *, dilation: int = 1, bias: bool = True):
+        zeros = (kernel - 1) * dilation
+        super().__init__(channels_in, channels, kernel, padding=zeros // 2, dilation=dilation, bias=bias)
+        self.extra = zeros % 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (0, self.extra)) if self.extra else x)
+
+
+class RelativeAttention(nn.Module):
+    """(B, N, C) -> (B, N, C): each position attends to all by content and by how far away they are, and which way.
+
+    Transformer-XL's relative form (Dai et al. 2019) as Enformer and Borzoi have it: the logit of query i for key j is
+    (q_i * K**-0.5 + content_bias) . k_j + (q_i * K**-0.5 + position_bias) . r_(j - i), where r is a linear map of a
+    fixed basis of distances. It differs from their code only in the order of work: queries go in blocks, and a block
+    meets just the distances that occur in it, so half of the products with r, later shifted away, are never taken.
+    """
+
+    def __init__(self, width: int, heads: int, key: int, value: int, features: int):
+        super().__init__()
+        self.heads, self.scale = heads, key**-0.5
+        self.to_q = nn.Linear(width, heads * key, bias=False)
+        self.to_k = nn.Linear(width, heads * key, bias=False)
+        self.to_v = nn.Linear(width, heads * value, bias=False)
+        self.to_r = nn.Linear(features, heads * key, bias=False)
+        self.content_bias = nn.Parameter(torch.zeros(1, heads, 1, key))
+        self.position_bias = nn.Parameter(torch.zeros(1, heads, 1, key))
+        self.to_out = nn.Linear(heads * value, width)
+
+    def forward(self, x: Tensor, basis: Tensor) -> Tensor:
+        """`basis` (2 * N - 1, features) has a row for each distance j - i, from 1 - N to N - 1."""
+        n = x.shape[1]
+        q = self._split(self.to_q(x)) * self.scale
+        k = self._split(self.to_k(x)).transpose(-1, -2)
+        v = self._split(self.to_v(x))
+        r = self._split(self.to_r(basis[None].to(x.dtype))).transpose(-1, -2)
+        by_content, by_position = q + self.content_bias, q + self.position_bias
+        attended = []
+        for start in range(0, n, QUERIES):
+            stop = min(start + QUERIES, n)
+            logits = by_content[:, :, start:stop] @ k
+            logits += shifted(by_position[:, :, start:stop] @ r[..., n - stop : 2 * n - 1 - start])
+            attended.append(logits.softmax(-1) @ v)
+        return self.to_out(torch.cat(attended, 2).transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, N, H * K) -> (B, H, N, K)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def shifted(by_distance: Tensor) -> Tensor:
+    """(B, H, Q, Q + N - 1), by query and distance -> (B, H, Q, N), by query and key, a view.
+
+    Key 0 lies one distance further from each query than from the one before: row i begins Q - 1 - i entries in.
+    """
+    rows, distances = by_distance.shape[-2:]
+    by_distance = by_distance.contiguous()
+    *outer, row, entry = by_distance.stride()
+    size = (*by_distance.shape[:-1], distances - rows + 1)
+    return by_distance.as_strided(size, (*outer, row - 1, entry), by_distance.storage_offset() + rows - 1)
+
+
+class TransformerBlock(nn.Module):
+    """(B, N, C) -> (B, N, C): attention, then two linear layers with a ReLU between, each normed first and added."""
+
+    def __init__(self, width: int, heads: int, key: int, value: int, features: int, hidden: int, eps: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps)
+        self.attention = RelativeAttention(width, heads, key, value, features)
+        self.mlp_norm = nn.LayerNorm(width, eps)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
+
+    def forward(self, x: Tensor, basis: Tensor) -> Tensor:
+        x = x + self.attention(self.norm(x), basis)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+def two_sided(basis: Tensor) -> Tensor:
+    """(N, F), a basis of distances 0 to N - 1 -> (2 * N - 1, 2 * F): symmetric, then times the distance's sign."""
+    both = torch.cat([basis[1:].flip(0), basis])
+    sign = torch.arange(1 - len(basis), len(basis), device=basis.device).sign()[:, None]
+    return torch.cat([both, sign * both], 1)
+
+
+class Sizes(NamedTuple):
+    """Of a transformer block; None where the file is still to tell."""
+
+    heads: int | None = None
+    key: int | None = None
+    value: int | None = None
+    features: int | None = None
+    mlp: int | None = None
+
+
+class Source(Protocol):
+    """A published file's layers in torch's layout, whatever the framework: each by its path in the torch packages.
+
+    A width `made` of None is for the file to tell. Of a transformer's attention the sizes come back as well.
+    """
+
+    def conv(self, path: str, made: int | None, width: int, kernel: int) -> dict[str, Tensor]: ...
+    def linear(self, path: str, made: int | None, width: int) -> dict[str, Tensor]: ...
+    def norm(self, path: str, width: int) -> dict[str, Tensor]: ...
+    def layer_norm(self, path: str, width: int) -> dict[str, Tensor]: ...
+    def attention(self, path: str, width: int, sizes: Sizes) -> tuple[dict[str, Tensor], Sizes]: ...
+
+
+class TorchSource:
+    """The state dicts of enformer-pytorch and borzoi-pytorch, which name a transformer's layers alike."""
+
+    def __init__(self, fit: Fit):
+        self.fit = fit
+
+    def holds(self, path: str) -> bool:
+        return self.fit.holds(f"{path}.weight")
+
+    def conv(self, path: str, made: int | None, width: int, kernel: int) -> dict[str, Tensor]:
+        return self._with_bias(path, made, width, kernel)
+
+    def linear(self, path: str, made: int | None, width: int) -> dict[str, Tensor]:
+        return self._with_bias(path, made, width)
+
+    def norm(self, path: str, width: int) -> dict[str, Tensor]:
+        kept = ("weight", "bias", "running_mean", "running_var")
+        return {tensor: self.fit.take(f"{path}.{tensor}", width) for tensor in kept}
+
+    def layer_norm(self, path: str, width: int) -> dict[str, Tensor]:
+        return {tensor: self.fit.take(f"{path}.{tensor}", width) for tensor in ("weight", "bias")}
+
+    def attention(self, path: str, width: int, sizes: Sizes) -> tuple[dict[str, Tensor], Sizes]:
+        def take(tensor: str, *shape: int | None) -> Tensor:
+            return self.fit.take(f"{path}.{tensor}", *shape)
+
+        content = take("rel_content_bias", 1, sizes.heads, 1, sizes.key)
+        heads, key = content.shape[1], content.shape[3]
+        position = take("rel_pos_bias", 1, heads, 1, key)
+        q, k = take("to_q.weight", heads * key, width), take("to_k.weight", heads * key, width)
+        v = take("to_v.weight", sizes.value and heads * sizes.value, width)
+        out, bias = take("to_out.weight", width, len(v)), take("to_out.bias", width)
+        r = take("to_rel_k.weight", heads * key, sizes.features)
+        found = Sizes(heads, key, len(v) // heads, r.shape[1], sizes.mlp)
+        return attention_state(content, position, q, k, v, out, bias, r), found
+
+    def _with_bias(self, path: str, *shape: int | None) -> dict[str, Tensor]:
+        weight = self.fit.take(f"{path}.weight", *shape)
+        return {"weight": weight, "bias": self.fit.take(f"{path}.bias", len(weight))}
+
+
+def attention_state(
+    content: Tensor, position: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, bias: Tensor, r: Tensor
+) -> dict[str, Tensor]:
+    """Tensors in the order all three frameworks keep them -> under `RelativeAttention`'s names."""
+    weights = {"to_q": q, "to_k": k, "to_v": v, "to_r": r, "to_out": out}
+    state = {f"{name}.weight": tensor for name, tensor in weights.items()}
+    return {"content_bias": content, "position_bias": position, **state, "to_out.bias": bias}
+
+
+def take_block(source: Source, path: str, width: int, sizes: Sizes) -> tuple[dict[str, Tensor], Sizes]:
+    """A `TransformerBlock`'s state and, from the first of them, the sizes that all must have."""
+    norm = source.layer_norm(f"{path}.0.fn.0", width)
+    attention, sizes = source.attention(f"{path}.0.fn.1", width, sizes)
+    mlp_norm = source.layer_norm(f"{path}.1.fn.0", width)
+    widen = source.linear(f"{path}.1.fn.1", sizes.mlp, width)
+    hidden = len(widen["weight"])
+    narrow = source.linear(f"{path}.1.fn.4", width, hidden)
+    state = {"norm": norm, "attention": attention, "mlp_norm": mlp_norm, "mlp.0": widen, "mlp.2": narrow}
+    return flat(state), sizes._replace(mlp=hidden)
+
+
+def flat(layers: dict[str, dict[str, Tensor]], prefix: str = "") -> dict[str, Tensor]:
+    """One state of several layers' states."""
+    return {f"{prefix}{layer}.{name}": tensor for layer, state in layers.items() for name, tensor in state.items()}

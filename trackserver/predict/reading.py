@@ -1,0 +1,67 @@
+"""How a model is asked: over which strands and shifts it is averaged, and in which units it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trackserver.errors import InvalidRequest
+from trackserver.models.card import ModelCard
+
+MOST_SHIFTS = 32  # each costs a forward; the published tools use 1 to 5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a window.
+
+    both_strands : the mean of the model's outputs (probabilities, where those are what it gives) for the window and
+        for its reverse complement, whose bins are turned round and whose stranded tracks change places
+    shifts : the window's sequence is moved by each of these bp, to the right if positive, and the outputs averaged as
+        they are; what moves in is unknown sequence. As Calico's tools do, for each strand in its own direction.
+    squashed : leave outputs as the network gives them, where its data were squashed for training
+    """
+
+    both_strands: bool = False
+    shifts: tuple[int, ...] = (0,)
+    squashed: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.shifts or len(set(self.shifts)) != len(self.shifts) or len(self.shifts) > MOST_SHIFTS:
+            raise InvalidRequest(f"Shifts are 1 to {MOST_SHIFTS} different numbers of bp, such as -1, 0, 1.")
+
+    def asked(self) -> dict[str, Any]:
+        """As it is asked for: what `reading` makes this of, in JSON's terms."""
+        ensemble = ["rc" if self.both_strands else "none"]
+        return {"ensemble": ensemble, "shifts": list(self.shifts), "squashed": self.squashed}
+
+    def words(self) -> str:
+        strands = "both strands" if self.both_strands else "forward strand"
+        return strands if self.shifts == (0,) else f"{strands}, shifts {', '.join(map(str, self.shifts))} bp"
+
+
+def reading(
+    card: ModelCard, ensemble: Sequence[str] | None = None, shifts: Sequence[int] | None = None, squashed: bool = False
+) -> Reading:
+    """What a person asks for, the model's own way where nothing is said.
+
+    Parameters
+    ----------
+    ensemble
+        `rc` for both strands, `none` for the forward strand; None as the model's authors did.
+
+    Raises
+    ------
+    InvalidRequest
+        Another ensemble, or a shift longer than the window.
+    """
+    both = card.strands == "average"
+    if ensemble is not None:
+        if unknown := set(ensemble) - {"rc", "none"}:
+            raise InvalidRequest(f"No ensemble '{min(unknown)}'; known: rc (both strands), none.")
+        both = "rc" in ensemble
+    shifts = (0,) if shifts is None else tuple(shifts)
+    if too_far := [shift for shift in shifts if abs(shift) >= card.window]:
+        raise InvalidRequest(f"A shift of {too_far[0]} bp leaves nothing of the {card.window:,} bp {card.id} reads.")
+    return Reading(both, shifts, squashed)
