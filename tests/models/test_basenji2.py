@@ -18,7 +18,8 @@ from trackserver.models.basenji2 import build, dilations_of, translate
 from trackserver.models.weights import Choice, read
 
 CUSTOM = {"class_name": "GELU", "config": {}}
-TANH = {"class_name": "TFOpLambda", "config": {"function": "nn.gelu"}, "inbound_nodes": [["x", 0, 0, {"approximate": True}]]}  # fmt: skip
+APPROXIMATE = ["x", 0, 0, {"approximate": True}]
+TANH = {"class_name": "TFOpLambda", "config": {"function": "nn.gelu"}, "inbound_nodes": [APPROXIMATE]}
 Layers = dict[str, dict[str, np.ndarray]]
 
 

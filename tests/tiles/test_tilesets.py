@@ -55,15 +55,19 @@ def test_the_wire_is_strict_json_and_lossless_float32() -> None:
     assert empty["min_value"] is None
 
 
-def test_an_effects_array_lies_where_it_belongs(assembly: Assembly) -> None:
-    """Bins of 32 bp on chrB from 96 on, the last one cut by the locus; exact at every zoom, nothing outside."""
+@pytest.mark.parametrize(("begins", "origin"), [(96, 96), (0, -20)])
+def test_an_effects_array_lies_where_it_belongs(assembly: Assembly, begins: int, origin: int) -> None:
+    """Bins of 32 bp on chrB, the last one cut by the locus; exact at every zoom, nothing outside.
+
+    Also where the first bin hangs over the chromosome's start, onto a neighbour in the browser.
+    """
     grid = Grid(assembly)
-    locus = Locus("chrB", 96, 96 + 32 * 9 + 5)
+    locus = Locus("chrB", begins, origin + 32 * 9 + 5)
     values = np.arange(1, 11, dtype=np.float32)
     bases = np.full(assembly.length, np.nan)
     start = assembly.absolute("chrB", locus.start)
-    bases[start : start + len(locus)] = np.repeat(values, 32)[: len(locus)]
-    tileset = ArrayTileset(values, locus, 32, grid, "Δ")
+    bases[start : start + len(locus)] = np.repeat(values, 32)[begins - origin :][: len(locus)]
+    tileset = ArrayTileset(values, locus, origin, 32, grid, "Δ")
     for zoom in range(grid.max_zoom + 1):
         edges = grid.edges(zoom, x := start // (TILE_SIZE * grid.bin_width(zoom)))
         got = wire.decode_dense(tileset.tiles([TileId("d", zoom, x)])[0])

@@ -149,6 +149,7 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
         },
         "variants": [_variant(site, question.assembly, variant) for variant in question.variants],
         "locus": asdict(result.locus),
+        "origin": result.origin,
         "bin_width": result.bin_width,
         "tracks": [_track(question.id, card, scores) for scores in rank(result, card)],
         "warnings": [asdict(caveat) for caveat in warnings(result, card, question.assembly)],
@@ -222,7 +223,7 @@ def open_effect_tileset(site: Site, uid: str) -> ArrayTileset:
     values = _values(site.effects / match["id"], rows.index(track["index"]), match["allele"])
     grid = Grid(site.assembly(described["question"]["assembly"]))
     name = f"{track['name']} {'Δ' if match['allele'] == 'delta' else match['allele'].upper()}"
-    return ArrayTileset(values, Locus(**described["locus"]), described["bin_width"], grid, name)
+    return ArrayTileset(values, Locus(**described["locus"]), described["origin"], described["bin_width"], grid, name)
 
 
 def _values(place: Path, row: int, allele: str) -> np.ndarray[Any, np.dtype[np.float32]]:

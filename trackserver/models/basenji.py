@@ -5,8 +5,9 @@ Leaf to root: `Block` (convolution, norm, ReLU, max-pool), `Basenji`, `translate
 Kelley, Reshef, Bileschi, Belanger, McLean, Snoek, "Sequential regulatory activity prediction across chromosomes with
 convolutional neural networks", Genome Research 2018; https://github.com/calico/basenji. What the paper leaves open:
 
-1. A block is convolution, norm, ReLU, max-pool in that order, as in the code until March 2018; here the pool comes
-   before the ReLU, which gives the same numbers from half to a quarter of the values.
+1. A block is convolution, norm, ReLU, max-pool in that order, as in the code until March 2018, which the published
+   graph's unnamed placeholders are older than. Here the pool comes before the ReLU: the same numbers, from half to a
+   quarter of the values.
 2. Its "seven dilated layers" are six that are dilated and whose output is laid beside their input (not added to it),
    and one of kernel length 1.
 3. Kernels of 22 and 6 have no middle: TensorFlow's padding puts the odd zero on the right.
@@ -136,7 +137,7 @@ def translate(weights: Weights, choice: Choice) -> Translated:
         channels.append(width)
     # A dense layer's output lies beside its input in what the next one reads.
     first, added, count = len(kernels), 0, 0
-    while _reads(fit, first + count + 1) == width + _makes(fit, first + count):
+    while _kernel(fit, first + count + 1)[1] == width + _kernel(fit, first + count)[2]:
         added = _take_block(fit, first + count, 3, width, added or None, f"dense.{count}", state)
         width, count = width + added, count + 1
     hidden = _take_block(fit, first + count, 1, width, None, "last", state)
@@ -172,13 +173,6 @@ def _take_block(
 
 
 def _kernel(fit: Fit, i: int) -> tuple[int, ...]:
+    """Its length, the channels it reads and those it makes; zeros where there is none."""
     found = fit.weights.tensors.get(f"cnn{i}/conv1d/kernel")
     return (0, 0, 0) if found is None or found.ndim != 3 else tuple(found.shape)
-
-
-def _reads(fit: Fit, i: int) -> int:
-    return _kernel(fit, i)[1]
-
-
-def _makes(fit: Fit, i: int) -> int:
-    return _kernel(fit, i)[2]

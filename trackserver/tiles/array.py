@@ -17,13 +17,14 @@ from trackserver.tiles.tileset import TileId, check_on_grid, pyramid_info
 class ArrayTileset:
     """One row of predicted bins over a locus; outside the locus nothing was computed, so tiles hold NaN there.
 
-    `values` float32 (bins,), each `bin_width` bp wide from `locus.start` on; the last may reach past the end.
+    `values` float32 (bins,), each `bin_width` bp wide from `origin` on; the first and the last may reach beyond the
+    locus.
     """
 
-    def __init__(self, values: NDArray[np.float32], locus: Locus, bin_width: int, grid: Grid, name: str):
+    def __init__(self, values: NDArray[np.float32], locus: Locus, origin: int, bin_width: int, grid: Grid, name: str):
         self.locus, self.grid, self.name = locus, grid, name
-        starts = locus.start + np.arange(len(values), dtype=np.int64) * bin_width
-        ends = np.minimum(starts + bin_width, locus.end)
+        edges = np.clip(origin + np.arange(len(values) + 1, dtype=np.int64) * bin_width, locus.start, locus.end)
+        starts, ends = edges[:-1], edges[1:]
         covered = np.where(np.isfinite(values), ends - starts, 0).astype(np.float64)
         self._records = Records(starts, ends, np.nan_to_num(values, nan=0.0).astype(np.float64) * covered, covered)
 

@@ -51,12 +51,14 @@ class Question:
 class Effect:
     """REF and ALT over a locus.
 
-    `ref`, `alt` float32 (T, bins) in the model's output units, bins `bin_width` bp wide from `locus.start` on;
-    `tracks` (T,) are the model's indices of the rows.
+    `ref`, `alt` float32 (T, bins) in the model's output units, bins `bin_width` bp wide from `origin` on, which lies
+    before the locus where the first bin hangs over the chromosome's start; `tracks` (T,) are the model's indices of
+    the rows.
     """
 
     variants: tuple[Variant, ...]
     locus: Locus
+    origin: int
     bin_width: int
     tracks: tuple[int, ...]
     ref: NDArray[np.float32]
@@ -88,7 +90,10 @@ def effect(predictor: Predictor, genome: Genome, assembly: Assembly, variants: S
         changed = variant.apply(changed, window)
     ref, alt = predictor.predict(np.stack([reference, changed]))
     locus, bins = output_bins(card, window, assembly)
-    return Effect(tuple(variants), locus, card.bin_width, predictor.tracks, ref[:, bins], alt[:, bins], unknown)
+    origin = window.start + card.crop + bins.start * card.bin_width
+    return Effect(
+        tuple(variants), locus, origin, card.bin_width, predictor.tracks, ref[:, bins], alt[:, bins], unknown
+    )
 
 
 def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome, assembly: Assembly) -> None:
@@ -146,12 +151,8 @@ def input_window(card: ModelCard, variants: Sequence[Variant], assembly: Assembl
 
 
 def output_bins(card: ModelCard, window: Locus, assembly: Assembly) -> tuple[Locus, slice]:
-    """The bins of a window's output that lie on the chromosome, and where that is.
-
-    A bin that begins before the chromosome does is left out, unless it is the only one.
-    """
-    begins, n_bins = window.start + card.crop, card.n_bins(len(window))
+    """The bins of a window's output that touch the chromosome, and what of it they cover."""
+    begins = window.start + card.crop
     end = min(window.end - card.crop, assembly.chromsizes[window.chrom])
-    first = min(max(0, -(begins // card.bin_width)), n_bins - 1)
-    start = begins + first * card.bin_width
-    return Locus(window.chrom, max(start, 0), end), slice(first, -(-(end - begins) // card.bin_width))
+    bins = slice(max(0, -begins // card.bin_width), -(-(end - begins) // card.bin_width))
+    return Locus(window.chrom, max(begins, 0), end), bins

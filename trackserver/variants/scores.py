@@ -72,12 +72,12 @@ def score(effect: Effect, row: int, index: int, pseudocount: float) -> TrackScor
 def centre_bins(effect: Effect) -> slice:
     """Bins that touch `CENTRE` bp around the middle of the variants."""
     positions = [variant.start for variant in effect.variants]
-    middle = (min(positions) + max(positions)) // 2 - effect.locus.start
+    middle = (min(positions) + max(positions)) // 2 - effect.origin
     first = max(0, (middle - CENTRE // 2) // effect.bin_width)
     last = (middle + CENTRE // 2) // effect.bin_width + 1
     return slice(first, last)
 
 
 def _bin_locus(effect: Effect, index: int) -> Locus:
-    start = effect.locus.start + index * effect.bin_width
-    return Locus(effect.locus.chrom, start, min(start + effect.bin_width, effect.locus.end))
+    start = effect.origin + index * effect.bin_width
+    return Locus(effect.locus.chrom, max(start, 0), min(start + effect.bin_width, effect.locus.end))
