@@ -155,3 +155,10 @@ def test_another_file_is_refused_by_its_first_layer_that_differs() -> None:
 def test_a_wrong_configuration_is_refused(config: dict[str, object]) -> None:
     with pytest.raises(DataError, match="Basenji"):
         build(config, 9, 0)
+
+
+def test_another_order_of_bases_is_refused() -> None:
+    with pytest.raises(DataError, match=r"Basenji's files have the bases in the order ACGT, not AGCT\."):
+        translate(published(), Choice(alphabet="AGCT"))
+    with pytest.raises(DataError, match=r"Basenji has no head 'mouse'; it has human\."):
+        translate(published(), Choice(head="mouse"))

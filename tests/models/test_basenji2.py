@@ -199,3 +199,11 @@ def test_a_convolution_with_a_bias_is_another_networks(tmp_path: Path) -> None:
 def test_a_wrong_configuration_is_refused(config: dict[str, object]) -> None:
     with pytest.raises(DataError, match="Basenji2"):
         build(config, 9, 0)
+
+
+def test_another_order_of_bases_and_an_unknown_head_are_refused(tmp_path: Path) -> None:
+    weights = read(write(tmp_path / "w.h5", published()))
+    with pytest.raises(DataError, match=r"Basenji2's files have the bases in the order ACGT, not AGCT\."):
+        translate(weights, Choice(alphabet="AGCT"))
+    with pytest.raises(DataError, match=r"Basenji2 has no head 'rat'; it has human, mouse\."):
+        translate(weights, Choice(head="rat"))

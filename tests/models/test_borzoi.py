@@ -336,3 +336,8 @@ def test_unsquashing_says_what_the_original_code_says() -> None:
     found = unsquash(torch.from_numpy(values), scale, clip_soft, 1 / transform)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+
+def test_another_order_of_bases_is_refused() -> None:
+    with pytest.raises(DataError, match=r"Borzoi's files have the bases in the order ACGT, not AGCT\."):
+        translate(package(), Choice(alphabet="AGCT"))

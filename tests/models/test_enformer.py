@@ -317,3 +317,8 @@ def test_another_file_is_refused_by_its_first_layer_that_differs() -> None:
 def test_a_wrong_configuration_is_refused(config: dict[str, object]) -> None:
     with pytest.raises(DataError, match="Enformer"):
         build(config, 9, 0)
+
+
+def test_another_order_of_bases_is_refused() -> None:
+    with pytest.raises(DataError, match=r"Enformer's files have the bases in the order ACGT, not AGCT\."):
+        translate(package(), Choice(alphabet="AGCT"))

@@ -32,6 +32,7 @@ from trackserver.errors import DataError
 from trackserver.models.layers import (
     BatchNorm,
     SameConv,
+    check_choice,
     check_sizes,
     crop_bins,
     max_pool,
@@ -127,6 +128,7 @@ def build(config: dict[str, Any], n_tracks: int, crop: int) -> Basenji:
 
 def translate(weights: Weights, choice: Choice) -> Translated:
     """The checkpoint `model.tf` of https://storage.googleapis.com/131k/, or a smaller one of the same layers."""
+    check_choice(choice, "Basenji", "human")
     fit = Fit(weights, "Basenji")
     fit.ignore(UNUSED)
     state: dict[str, Tensor] = {}

@@ -31,6 +31,7 @@ from trackserver.models import keras
 from trackserver.models.layers import (
     BatchNorm,
     SameConv,
+    check_choice,
     check_sizes,
     crop_bins,
     max_pool,
@@ -143,6 +144,7 @@ def translate(weights: Weights, choice: Choice) -> Translated:
     Layers are taken by their order: their names count what else was built in the session that saved them. The choice's
     `activation` is for a file of weights alone, which cannot tell its GELU; without one it is the published.
     """
+    check_choice(choice, "Basenji2", "human", "mouse")
     fit = Fit(weights, "Basenji2")
     state: dict[str, Tensor] = {}
     stem = _take_conv(fit, 15, 4, None, "stem.conv", "stem.norm", state)

@@ -44,6 +44,7 @@ from trackserver.models.layers import (
     TorchSource,
     TransformerBlock,
     attention_state,
+    check_choice,
     check_sizes,
     crop_bins,
     flat,
@@ -286,13 +287,12 @@ class KerasSource:
 
     def head(self, wanted: str, width: int) -> dict[str, Tensor]:
         """The file's only one, which is not named."""
-        if wanted not in ("human", "mouse"):
-            raise DataError(f"{self.fit.weights.path} has no head '{wanted}'; Borzoi has human, mouse.")
         return self.pointwise("head", None, width)
 
 
 def translate(weights: Weights, choice: Choice) -> Translated:
     """The torch or the Keras file of one replicate, or a smaller one; of one head, by default `human`."""
+    check_choice(choice, "Borzoi", "human", "mouse")
     is_keras = any(weight_name(name) == "gamma" for name in weights.tensors)
     source = KerasSource(weights) if is_keras else PackageSource(weights)
     layers = {"stem": source.conv("conv_dna.conv_layer", None, 4, 15)}

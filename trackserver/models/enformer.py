@@ -46,6 +46,7 @@ from trackserver.models.layers import (
     TorchSource,
     TransformerBlock,
     attention_state,
+    check_choice,
     check_sizes,
     crop_bins,
     flat,
@@ -291,6 +292,7 @@ class SonnetSource:
 
 def translate(weights: Weights, choice: Choice) -> Translated:
     """The official checkpoint or the Hugging Face file, or a smaller one; of one head, by default `human`."""
+    check_choice(choice, "Enformer", choice.head)  # which heads there are, the file says
     official = any("_trunk/" in name for name in weights.tensors)
     source = SonnetSource(weights) if official else PackageSource(weights)
     head, heads = choice.head or "human", source.heads()

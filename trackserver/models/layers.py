@@ -14,9 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trackserver.errors import DataError
+from trackserver.errors import DataError, listing
 from trackserver.models.card import first_problem
-from trackserver.models.weights import Fit
+from trackserver.models.weights import Choice, Fit
 
 Config = TypeVar("Config")
 
@@ -54,6 +54,14 @@ def whole_bins(crop: int, bin_width: int, name: str) -> int:
     if crop < 0 or crop % bin_width:
         raise DataError(f"{name} can be cropped by whole bins of {bin_width} bp, not by {crop} bp.")
     return crop // bin_width
+
+
+def check_choice(choice: Choice, name: str, *heads: str) -> None:
+    """Raise DataError where what is wanted of a file is not in any of this architecture."""
+    if choice.head not in ("", *heads):
+        raise DataError(f"{name} has no head '{choice.head}'; it has {listing(heads)}.")
+    if choice.alphabet != "ACGT":
+        raise DataError(f"{name}'s files have the bases in the order ACGT, not {choice.alphabet}.")
 
 
 def max_pool(x: Tensor, width: int) -> Tensor:

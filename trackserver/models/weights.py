@@ -239,6 +239,7 @@ def save_weights(state: Mapping[str, Tensor], path: Path, *, half: bool = False)
     """
     partial = path.with_name(path.name + ".partial")
     save_file({name: _stored(tensor, half) for name, tensor in state.items()}, str(partial))
+    partial.chmod(0o644)  # safetensors makes it its owner's alone; the server may be another user
     os.replace(partial, path)
 
 
