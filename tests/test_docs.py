@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from trackserver.catalogue.site import Site
@@ -36,7 +37,10 @@ def test_the_readmes_commands_parse() -> None:
     for page in PAGES:
         for line in re.findall(r"^ {4}trackserver (\S.*)$", page.read_text(), re.MULTILINE):
             verb, *rest = line.split("#")[0].split()
-            known = {flag for option in main.commands[verb].params for flag in option.opts}
+            command = main.commands[verb]
+            if isinstance(command, click.Group) and rest and rest[0] in command.commands:
+                command = command.commands[rest[0]]
+            known = {flag for option in command.params for flag in option.opts}
             for word in rest:
                 if word.startswith("-"):
                     assert word in known, f"{page.name}: {verb} has no {word}"

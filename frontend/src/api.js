@@ -52,7 +52,7 @@ async function call(path, { query = {}, body, signal } = {}) {
  *   question: {model: string, assembly: string, variants: string[]}, variants: Variant[],
  *   locus: import('./genome.js').Locus, bin_width: number, tracks: EffectTrack[],
  *   warnings: {code: string, severity: string, sentence: string}[],
- *   provenance: {model: string, weights_sha256?: string, assembly: string, version?: string, date?: string, seconds?: number}}} Effect
+ *   provenance: {model: string, licence?: string, weights_sha256?: string, assembly: string, version?: string, date?: string, seconds?: number}}} Effect
  * @typedef {{query: string, kind: 'gene' | 'locus' | 'variant', chrom: string, start: number, end: number, label: string,
  *   assembly: string, variant?: Variant}} Found
  */

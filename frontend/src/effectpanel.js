@@ -122,7 +122,7 @@ function warnings(all) {
 function provenance({ provenance: from, bin_width: bin }) {
   if (!from) return null;
   const parts = [
-    from.model, from.weights_sha256 ? `weights ${from.weights_sha256.slice(0, 8)}` : null, from.assembly, bin ? `${bin} bp bins` : null,
+    from.model, from.weights_sha256 ? `weights ${from.weights_sha256.slice(0, 8)}` : null, from.assembly, from.licence || null, bin ? `${bin} bp bins` : null,
     from.date?.slice(0, 10), Number.isFinite(from.seconds) ? `${number(from.seconds)} s` : null, from.version ? `trackserver ${from.version}` : null,
   ];
   return h('footer', { class: 'provenance', title: from.weights_sha256 ? `weights sha256 ${from.weights_sha256}` : null, text: parts.filter(Boolean).join(' · ') });

@@ -11,7 +11,7 @@ from torch import nn
 from trackserver.errors import DataError
 from trackserver.models import registry
 from trackserver.models.basset import STEPS, build, translate
-from trackserver.models.deepsea import positions_after, roundest_window
+from trackserver.models.layers import positions_after, roundest_window
 from trackserver.models.weights import Choice, read
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from trackserver.errors import DataError
 from trackserver.models import registry
 from trackserver.models.beluga import STEPS, build, translate
-from trackserver.models.deepsea import positions_after
+from trackserver.models.layers import positions_after
 from trackserver.models.weights import Choice, read
 
 AGCT = Choice(alphabet="AGCT")

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from trackserver.errors import DataError
 from trackserver.models import registry
-from trackserver.models.deepsea import ROW_TENSORS, STEPS, DeepSEA, build, positions_after, roundest_window, translate
+from trackserver.models.deepsea import ROW_TENSORS, STEPS, DeepSEA, build, translate
+from trackserver.models.layers import positions_after, roundest_window
 from trackserver.models.weights import Choice, read
 
 AGCT = Choice(alphabet="AGCT")

@@ -306,10 +306,11 @@ def test_what_is_not_ours_to_fetch_says_where_it_is(site: Site, model_id: str) -
 def test_the_list_says_what_is_here_and_how_to_get_the_rest(site: Site, deepsea_file: Path) -> None:
     install(site.models, read_published("deepsea"), Source(deepsea_file))
     asked = CliRunner().invoke(main, ["models", "--site", str(site.path)])
-    lines = {line.split()[0]: line for line in asked.stdout.splitlines() if line.strip()}
+    lines = {line.split()[0]: line.rstrip() for line in asked.stdout.splitlines() if line.strip()}
     assert "on this site" in lines["deepsea"] and "on this site" in lines["random"]
-    assert "trackserver models fetch enformer" in lines["enformer"]
-    assert "install beluga FILE (non-commercial)" in lines["beluga"]
+    assert lines["enformer"].endswith("fetch") and "5,313 signals, 128 bp" in lines["enformer"]
+    assert lines["beluga"].endswith("by hand; non-commercial")
+    assert "trackserver models fetch ID" in asked.stderr
     listed = json.loads(CliRunner().invoke(main, ["models", "--json", "--site", str(site.path)]).stdout)
     assert {entry["id"] for entry in listed if entry["installed"]} == {"random", "deepsea"}
     assert {entry["id"] for entry in listed} == {"random", *published()}

@@ -12,9 +12,10 @@ import numpy as np
 import pyBigWig
 import pytest
 
+from trackserver.catalogue import prediction
 from trackserver.catalogue.prediction import predict_tracks
 from trackserver.catalogue.site import Site
-from trackserver.errors import TrackserverError, UnknownModel, UnknownTrack
+from trackserver.errors import InvalidRequest, TrackserverError, UnknownModel, UnknownTrack
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import N
 from trackserver.predict import genomewide
@@ -69,11 +70,20 @@ def test_regions_and_provenance(site: Site) -> None:
     assert (site.tilesets / "random" / "random-t1.json").is_file()
 
 
+def test_many_tracks_are_predicted_only_when_they_are_chosen(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "MOST_UNASKED", 2)
+    with pytest.raises(InvalidRequest, match=r"Random weights has 3 tracks.*--tracks"):
+        predict_tracks(site, "random")
+    region = [Locus("chrA", 0, 1000)]
+    assert len(predict_tracks(site, "random", selection="*", regions=region)) == 3
+
+
 def test_a_killed_run_leaves_nothing_and_is_resumed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill -9 between two chunks: nothing in the catalogue, no bigWig; --resume computes only what is missing."""
     script = f"""
 import os, signal
 from pathlib import Path
+from trackserver.catalogue import prediction
 from trackserver.catalogue.prediction import predict_tracks
 from trackserver.catalogue.site import Site
 from trackserver.predict import genomewide

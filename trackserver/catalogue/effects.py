@@ -156,6 +156,7 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
         "provenance": {
             "model": card.id,
             "title": card.title,
+            "licence": card.licence,
             "weights_sha256": card.weights_sha256,
             "assembly": question.assembly,
             "fasta_sha256": question.fasta_sha256,

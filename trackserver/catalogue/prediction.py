@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trackserver.predict.genomewide import Run
 
 Report = Callable[[int, int], None]
+MOST_UNASKED = 100  # tracks that are predicted without having been chosen: of a whole genome, 100 MB a track
 
 
 def predict_tracks(
@@ -62,7 +63,7 @@ def predict_tracks(
     card = registry.card(site.models, model)
     card = card.at_stride(stride) if stride else card
     lies_on = site.assembly(assembly_for(site, card, assembly))
-    tracks = select(card, selection)
+    tracks = _chosen(card, selection)
     run = Run(
         model=card.id,
         weights_sha256=card.weights_sha256,
@@ -92,6 +93,15 @@ def predict_tracks(
     records = [_record(site, card, card.tracks[track], path, run) for track, path in zip(tracks, paths, strict=True)]
     site.catalogue.put_tilesets(records)
     return records
+
+
+def _chosen(card: ModelCard, selection: str | None) -> tuple[int, ...]:
+    if selection is None and len(card.tracks) > MOST_UNASKED:
+        raise InvalidRequest(
+            f"{card.title} has {len(card.tracks):,} tracks, each a file of its own: choose some with --tracks "
+            "(such as assay=DNASE), or '*' for all."
+        )
+    return select(card, selection)
 
 
 def assembly_for(site: Site, card: ModelCard, asked: str | None = None) -> str:
@@ -127,6 +137,7 @@ def _provenance(card: ModelCard, track: Track, run: Run) -> dict[str, Any]:
     return {
         "model": card.id,
         "title": card.title,
+        "licence": card.licence,
         "weights_sha256": card.weights_sha256,
         "track": track.index,
         "assembly": run.assembly,

@@ -46,8 +46,11 @@ def models(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
         print_json(listed + [_summary(about) | {"installed": False, "get": how_to_get(about)} for about in missing])
         return
     rows = [(card.id, card.title, *_sizes(card, len(card.tracks)), "on this site") for card in here.values()]
-    rows += [(about.id, about.title, *_sizes(about, about.n_tracks), how_to_get(about)) for about in missing]
-    print_table(["id", "model", " reads", " tracks", "each value is", "assembly", "weights"], rows)
+    rows += [(about.id, about.title, *_sizes(about, about.n_tracks), _where(about)) for about in missing]
+    print_table(["id", "model", " reads", "predicts", "assembly", "weights"], rows)
+    stderr.print(
+        "Fetch: `trackserver models fetch ID`. By hand: `trackserver models show ID` says where to get the file."
+    )
 
 
 def _installed(directory: Path | None) -> dict[str, ModelCard]:
@@ -68,11 +71,18 @@ def _installed(directory: Path | None) -> dict[str, ModelCard]:
 
 
 def _sizes(about: ModelCard | Published, n_tracks: int) -> tuple[str, ...]:
-    kind = "probability" if about.probability else "signal"
-    value = (
-        f"{kind} at the centre" if about.window - 2 * about.crop == about.bin_width else f"{kind}, {about.bin_width} bp"
+    reads = f"{about.window:,} bp" if about.window < 1000 else f"{about.window / 1000:.0f} kb"
+    kind = (
+        ("probability" if n_tracks == 1 else "probabilities") if about.probability else "signal" + "s" * (n_tracks > 1)
     )
-    return f"{about.window:,} bp", f"{n_tracks:,}", value, ", ".join(about.assemblies)
+    bins = "" if about.window - 2 * about.crop == about.bin_width else f", {about.bin_width} bp"
+    return reads, f"{n_tracks:,} {kind}{bins}", ", ".join(about.assemblies)
+
+
+def _where(about: Published) -> str:
+    if about.files:
+        return "fetch"
+    return "by hand; non-commercial" if about.restricted else "by hand"
 
 
 def how_to_get(about: Published) -> str:
@@ -114,6 +124,7 @@ def _summary(about: ModelCard | Published) -> dict[str, Any]:
 def _facts(about: ModelCard | Published) -> dict[str, Any]:
     """A card in words, for people."""
     n_bins = (about.window - 2 * about.crop) // about.bin_width
+    says = f"{n_bins:,} values a track, each {about.bin_width} bp wide"
     place = "where its bins are the genome-wide tracks'" if about.placement == "grid" else "at 0-based window / 2 - 1"
     facts = {
         "id": about.id,
@@ -121,7 +132,7 @@ def _facts(about: ModelCard | Published) -> dict[str, Any]:
         "summary": about.summary,
         "assembly": ", ".join(about.assemblies),
         "reads": f"{about.window:,} bp" + (f" (or less, down to {about.shortest:,})" if about.shortest else ""),
-        "says": f"{n_bins:,} values a track, each {about.bin_width} bp wide",
+        "says": says if n_bins > 1 else f"one value a track, of the {about.bin_width} bp at the centre",
         "tracks": f"{_summary(about)['tracks']:,} " + ("probabilities" if about.probability else "signals"),
         "unknown base": f"{about.n_value} in all four rows",
         "a variant lies": place,
@@ -131,7 +142,7 @@ def _facts(about: ModelCard | Published) -> dict[str, Any]:
         "published at": about.page,
     }
     if isinstance(about, Published):
-        facts |= {"network takes": about.alphabet, "get it": how_to_get(about)}
+        facts |= {"its file's bases": about.alphabet, "get it": how_to_get(about)}
     else:
         facts |= {"weights SHA-256": about.weights_sha256}
     return {name: value for name, value in facts.items() if value}

@@ -106,6 +106,8 @@ def variant(
          f"{t['sad']:+.3g}", f"{t['at']['chrom']}:{t['at']['start'] + 1:,}")
         for t in found["tracks"]
     ])  # fmt: skip
+    for warning in found["warnings"]:
+        stderr.print(f"{warning['severity'].capitalize()}: {warning['sentence']}")
     near = found["variants"][0]["nearest_gene"]
     stderr.print(
         f"Effect {found['id']}" + (f"; nearest gene {near['name']}, {near['distance']:,} bp." if near else ".")

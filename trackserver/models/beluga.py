@@ -25,17 +25,8 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trackserver.models.deepsea import (
-    Step,
-    head_of,
-    in_acgt,
-    positions_after,
-    prefix_of,
-    roundest_window,
-    take_dense,
-)
-from trackserver.models.layers import check_sizes, max_pool, read_config
-from trackserver.models.weights import Choice, Fit, Translated, Weights
+from trackserver.models.layers import Step, check_sizes, max_pool, positions_after, read_config, roundest_window
+from trackserver.models.weights import Choice, Fit, Translated, Weights, head_of, in_acgt, prefix_of, take_dense
 
 ROW_TENSORS = ("head.weight", "head.bias")
 

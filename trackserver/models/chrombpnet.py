@@ -32,9 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trackserver.errors import DataError, listing
-from trackserver.models.deepsea import head_of, in_acgt
 from trackserver.models.layers import check_sizes, crop_bins, read_config
-from trackserver.models.weights import Choice, Fit, Translated, Weights, layer_name, weight_name
+from trackserver.models.weights import Choice, Fit, Translated, Weights, head_of, in_acgt, layer_name, weight_name
 
 # One track: there are no rows to choose from.
 ROW_TENSORS: tuple[str, ...] = ()

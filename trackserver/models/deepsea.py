@@ -1,8 +1,5 @@
 """DeepSEA: 919 chromatin profiles of the middle of a 1,000-bp window.
 
-Leaf to root: what it shares with its successors (`in_acgt`, `prefix_of`, `head_of`, `take_dense`; what a
-window's length becomes: `positions_after`, `roundest_window`), `DeepSEA`.
-
 Zhou and Troyanskaya, "Predicting effects of noncoding variants with deep learning-based sequence model", Nature
 Methods 2015; http://deepsea.princeton.edu. The files read here are the Kipoi copies of the Torch7 weights
 (https://github.com/kipoi/models, DeepSEA; https://zenodo.org/record/1466993). What a reader of the paper would not
@@ -21,18 +18,25 @@ bp), whatever stretch the caller writes it over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trackserver.errors import DataError, listing
-from trackserver.models.layers import check_sizes, max_pool, read_config
-from trackserver.models.weights import Choice, Fit, Translated, Weights
+from trackserver.models.layers import Step, check_sizes, max_pool, positions_after, read_config, roundest_window
+from trackserver.models.weights import (
+    Choice,
+    Fit,
+    Translated,
+    Weights,
+    head_of,
+    in_acgt,
+    prefix_of,
+    take_dense,
+)
 
 ROW_TENSORS = ("head.weight", "head.bias")
 
@@ -41,88 +45,6 @@ POOL = 4  # after all convolutions but the last
 FLOOR = 1e-6
 # Where the file keeps its three convolutions.
 CONVS = (0, 4, 8)
-
-BASES = "ACGT"
-
-
-def in_acgt(kernel: Tensor, alphabet: str) -> Tensor:
-    """A first layer's kernel (C, 4, k) whose input channels follow `alphabet`, with channels in the order A C G T.
-
-    Raises
-    ------
-    DataError
-        The alphabet is not those four letters.
-    """
-    if sorted(alphabet) != sorted(BASES):
-        raise DataError(f"'{alphabet}' is no order of the bases; write each of A, C, G and T once, such as AGCT.")
-    return kernel if alphabet == BASES else kernel[:, [alphabet.index(base) for base in BASES]]
-
-
-def prefix_of(weights: Weights, name: str) -> str:
-    """What stands before a layer's name in the file: `model.`, `module.`, a position in another model; or nothing."""
-    found = next((key for key in weights.tensors if f".{key}".endswith(f".{name}")), name)
-    return found.removesuffix(name)
-
-
-def head_of(choice: Choice, architecture: str, *heads: str) -> str:
-    """The outputs asked for, the first of those there are where none are named.
-
-    Raises
-    ------
-    DataError
-        There are no such outputs.
-    """
-    if choice.head not in ("", *heads):
-        raise DataError(f"{architecture} has no head '{choice.head}'; it has: {listing(heads)}.")
-    return choice.head if choice.head else heads[0]
-
-
-def take_dense(fit: Fit, channels: int, **names: str) -> dict[str, Tensor]:
-    """The dense layers, one after the other, of which the first reads every position of `channels` channels.
-
-    `names` : the module's name of each -> the file's
-    """
-    state: dict[str, Tensor] = {}
-    width: int | None = None
-    for layer, name in names.items():
-        kernel = state[f"{layer}.weight"] = fit.take(f"{name}.weight", None, width)
-        read = kernel.shape[1]
-        if width is None and (not read or not channels or read % channels):
-            raise fit.misfit(f"{name} reads {read} numbers, not whole positions of {channels} channels")
-        width = len(kernel)
-        state[f"{layer}.bias"] = fit.take(f"{name}.bias", width)
-    return state
-
-
-class Step(NamedTuple):
-    """One stage of a network: the positions its unpadded convolutions cost, then the width of its max-pool."""
-
-    lost: int
-    pool: int
-
-
-def positions_after(window: int, steps: Sequence[Step]) -> int:
-    for lost, pool in steps:
-        window = (window - lost) // pool
-    return window
-
-
-def roundest_window(positions: int, steps: Sequence[Step]) -> int:
-    """The window of a network that is left with so many positions.
-
-    Several are, as max-pools leave a remainder unread; a dense layer does not tell them apart. Of them the published
-    one is the roundest number: DeepSEA's 53 positions mean 995 to 1,010 bp, thus 1,000.
-    """
-    shortest = longest = positions
-    for lost, pool in reversed(steps):
-        shortest, longest = shortest * pool + lost, longest * pool + pool - 1 + lost
-    return next(
-        multiple
-        for step in (1000, 100, 50, 10, 5, 2, 1)
-        if (multiple := -(-shortest // step) * step) <= longest
-    )  # fmt: skip
-
-
 STEPS = (Step(KERNEL - 1, POOL), Step(KERNEL - 1, POOL), Step(KERNEL - 1, 1))
 
 

@@ -6,6 +6,7 @@ Axes: B batch, C channels, L positions along the sequence; in attention N positi
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -284,3 +285,32 @@ def take_block(source: Source, path: str, width: int, sizes: Sizes) -> tuple[dic
 def flat(layers: dict[str, dict[str, Tensor]], prefix: str = "") -> dict[str, Tensor]:
     """One state of several layers' states."""
     return {f"{prefix}{layer}.{name}": tensor for layer, state in layers.items() for name, tensor in state.items()}
+
+
+class Step(NamedTuple):
+    """One stage of a network: the positions its unpadded convolutions cost, then the width of its max-pool."""
+
+    lost: int
+    pool: int
+
+
+def positions_after(window: int, steps: Sequence[Step]) -> int:
+    for lost, pool in steps:
+        window = (window - lost) // pool
+    return window
+
+
+def roundest_window(positions: int, steps: Sequence[Step]) -> int:
+    """The window of a network that is left with so many positions.
+
+    Several are, as max-pools leave a remainder unread; a dense layer does not tell them apart. Of them the published
+    one is the roundest number: DeepSEA's 53 positions mean 995 to 1,010 bp, thus 1,000.
+    """
+    shortest = longest = positions
+    for lost, pool in reversed(steps):
+        shortest, longest = shortest * pool + lost, longest * pool + pool - 1 + lost
+    return next(
+        multiple
+        for step in (1000, 100, 50, 10, 5, 2, 1)
+        if (multiple := -(-shortest // step) * step) <= longest
+    )  # fmt: skip

@@ -32,9 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trackserver.errors import DataError
-from trackserver.models.deepsea import head_of, in_acgt, prefix_of, take_dense
 from trackserver.models.layers import check_sizes, max_pool, read_config
-from trackserver.models.weights import Choice, Fit, Translated, Weights
+from trackserver.models.weights import Choice, Fit, Translated, Weights, head_of, in_acgt, prefix_of, take_dense
 
 # A class has no bias.
 ROW_TENSORS = ("head.weight", "head.bias")

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from trackserver.errors import DataError
+from trackserver.errors import DataError, listing
+from trackserver.genome.sequence import BASES
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,55 @@ class Fit:
             return "nothing is left in it"
         name = next(iter(self._left))
         return f"it has {name} {_shape(self._left[name].shape)}"
+
+
+def in_acgt(kernel: Tensor, alphabet: str) -> Tensor:
+    """A first layer's kernel (C, 4, k) whose input channels follow `alphabet`, with channels in the order A C G T.
+
+    Raises
+    ------
+    DataError
+        The alphabet is not those four letters.
+    """
+    if sorted(alphabet) != sorted(BASES):
+        raise DataError(f"'{alphabet}' is no order of the bases; write each of A, C, G and T once, such as AGCT.")
+    return kernel if alphabet == BASES else kernel[:, [alphabet.index(base) for base in BASES]]
+
+
+def prefix_of(weights: Weights, name: str) -> str:
+    """What stands before a layer's name in the file: `model.`, `module.`, a position in another model; or nothing."""
+    found = next((key for key in weights.tensors if f".{key}".endswith(f".{name}")), name)
+    return found.removesuffix(name)
+
+
+def head_of(choice: Choice, architecture: str, *heads: str) -> str:
+    """The outputs asked for, the first of those there are where none are named.
+
+    Raises
+    ------
+    DataError
+        There are no such outputs.
+    """
+    if choice.head not in ("", *heads):
+        raise DataError(f"{architecture} has no head '{choice.head}'; it has: {listing(heads)}.")
+    return choice.head if choice.head else heads[0]
+
+
+def take_dense(fit: Fit, channels: int, **names: str) -> dict[str, Tensor]:
+    """The dense layers, one after the other, of which the first reads every position of `channels` channels.
+
+    `names` : the module's name of each -> the file's
+    """
+    state: dict[str, Tensor] = {}
+    width: int | None = None
+    for layer, name in names.items():
+        kernel = state[f"{layer}.weight"] = fit.take(f"{name}.weight", None, width)
+        read = kernel.shape[1]
+        if width is None and (not read or not channels or read % channels):
+            raise fit.misfit(f"{name} reads {read} numbers, not whole positions of {channels} channels")
+        width = len(kernel)
+        state[f"{layer}.bias"] = fit.take(f"{name}.bias", width)
+    return state
 
 
 def layer_name(key: str) -> str:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from trackserver.errors import DataError
 from trackserver.genome.sequence import Codes, one_hot
 from trackserver.models.card import ModelCard
-from trackserver.models.compact import Compact
+from trackserver.models.compact import Compact, margin
 from trackserver.predict.crops import Crops
 from trackserver.predict.engine import Predictor
 from trackserver.predict.evaluation import evaluate
@@ -154,7 +154,8 @@ class _Learner:
             network.parameters(), recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay
         )
         self.average = _copy(network.state_dict())
-        self.averaged = Compact(recipe.network, len(goal.tracks)).to(device)
+        crop = margin(recipe.network) // recipe.network.bin_width
+        self.averaged = Compact(recipe.network, len(goal.tracks), crop).to(device)  # what is measured
         self.edge = recipe.loss_margin // recipe.network.bin_width
         self.step = 0
 

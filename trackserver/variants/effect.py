@@ -91,9 +91,7 @@ def effect(predictor: Predictor, genome: Genome, assembly: Assembly, variants: S
     ref, alt = predictor.predict(np.stack([reference, changed]))
     locus, bins = output_bins(card, window, assembly)
     origin = window.start + card.crop + bins.start * card.bin_width
-    return Effect(
-        tuple(variants), locus, origin, card.bin_width, predictor.tracks, ref[:, bins], alt[:, bins], unknown
-    )
+    return Effect(tuple(variants), locus, origin, card.bin_width, predictor.tracks, ref[:, bins], alt[:, bins], unknown)
 
 
 def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome, assembly: Assembly) -> None:
