@@ -61,6 +61,7 @@ lint: .venv/.installed
 
 bench: install
 	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/zoo.py
 	$(BIN)/python benchmarks/demo_truth.py
 	$(BIN)/python benchmarks/real_run.py
 
