@@ -99,13 +99,13 @@ def served(site: Site, tracks: Sequence[TrainingTrack], windows: Sequence[FoldWi
     found = []
     for track in tracks:
         predicted = site.inside(site.catalogue.tileset(f"{MODEL}-t{track.track.index}").path)
-        with open_bigwig(predicted) as said, open_bigwig(track.path) as seen:
-            found.append(
-                agreement(
-                    [binned(said, window.locus, BIN) for window in windows],
-                    [binned(seen, window.locus, BIN) for window in windows],
-                )
+        said, seen = open_bigwig(predicted), open_bigwig(track.path)
+        found.append(
+            agreement(
+                [binned(said, said.chroms[window.locus.chrom], window.locus, BIN) for window in windows],
+                [binned(seen, seen.chroms[window.locus.chrom], window.locus, BIN) for window in windows],
             )
+        )
     return found
 
 

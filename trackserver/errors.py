@@ -166,6 +166,12 @@ class SiteReadOnly(DataError):
     code = "site_read_only"
 
 
+class RemoteRefused(InvalidRequest):
+    """An address from which this site does not read."""
+
+    code = "remote_refused"
+
+
 class PortInUse(InvalidRequest):
     code = "port_in_use"
 
@@ -182,6 +188,14 @@ class ChromosomesDoNotFit(DataError):
     code = "chromosomes_do_not_fit"
 
 
+class FileChanged(Unavailable):
+    code = "file_changed"
+
+    def __init__(self, name: str):
+        self.name = name
+        super().__init__(f"{name} was replaced while it was read; ask again.")
+
+
 class NeedsTorch(Unavailable):
     code = "needs_torch"
 
@@ -190,6 +204,12 @@ class NeedsTorch(Unavailable):
             "This server runs without torch, so it serves tracks but cannot predict; "
             "install it with: pip install 'trackserver[models]'."
         )
+
+
+class NotOffered(Unavailable):
+    """A route of HiGlass's server that this one knows of and does not have."""
+
+    code = "not_offered"
 
 
 class QueueFull(Unavailable):

@@ -145,7 +145,7 @@ def test_an_unknown_uid(site: Site) -> None:
     [("ENCFF136DBS.bigWig", "ENCFF136DBS"), ("x.plus.BW", "x-plus"), ("å b.bw", "b"), (".bw", "tileset")],
 )
 def test_uids_of_file_names(name: str, uid: str) -> None:
-    assert uid_for(Path(name)) == uid
+    assert uid_for(name) == uid
 
 
 def test_pairs_by_accession_then_by_meaning_and_never_by_guess() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pybigtools
 import pyBigWig
 import pytest
 import torch
@@ -37,6 +37,7 @@ from trackserver.predict.targets import (
     read_folds,
 )
 from trackserver.predict.training import TrainingTrack, train
+from trackserver.tiles.vector import open_bigwig
 
 ASSEMBLY = Assembly("toy", ("chr1", "chr2"), (24_000, 16_000))
 NETWORK = CompactConfig(8, 5, 2, (8,), (4,), 3, (1,), 8, 8, 0.0)  # bins of 8 bp
@@ -116,21 +117,19 @@ def trained(toy: Toy) -> Path:
     return toy.folder / "trained"
 
 
+def binned_of(path: Path, locus: Locus, step: int, *how: Any) -> np.ndarray:
+    bigwig = open_bigwig(path)
+    return binned(bigwig, bigwig.chroms[locus.chrom], locus, step, *how)
+
+
 # ---- targets: every bin covers exactly the bases it stands for
 
 
 def test_a_bin_is_the_mean_of_exactly_its_bases(toy: Toy) -> None:
     locus = Locus("chr1", 1003, 9001)
-    means = binned(pybigtools.open(str(toy.path("g"))), locus, 8)
+    means = binned_of(toy.path("g"), locus, 8)
     expected = (toy.codes["chr1"][1003 : 1003 + 999 * 8] == 2).reshape(-1, 8).mean(axis=1)
     np.testing.assert_allclose(means, expected, rtol=1e-6)
-
-
-def test_a_long_locus_is_read_in_parts_that_join(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    bigwig, locus = pybigtools.open(str(toy.path("g"))), Locus("chr1", 5, 11_000)
-    whole = binned(bigwig, locus, 8)
-    monkeypatch.setattr("trackserver.predict.targets._READ_BP", 100)
-    np.testing.assert_array_equal(binned(bigwig, locus, 8), whole)
 
 
 def test_one_planted_peak_comes_back_in_its_own_bin(toy: Toy, tmp_path: Path) -> None:
@@ -140,15 +139,15 @@ def test_one_planted_peak_comes_back_in_its_own_bin(toy: Toy, tmp_path: Path) ->
         file.addHeader(list(ASSEMBLY.chromsizes.items()))
         peak = start + 8 * bin_index
         file.addEntries(["chr1"] * 3, [0, peak, peak + 8], ends=[peak, peak + 8, 24_000], values=[0.0, 1.0, 0.0])
-    means = binned(pybigtools.open(str(path)), Locus("chr1", start, 17_000), 8)
+    means = binned_of(path, Locus("chr1", start, 17_000), 8)
     assert np.flatnonzero(means).tolist() == [bin_index]
 
 
 def test_bins_with_an_unknown_base_are_unknown_unless_the_file_omits_zeros(toy: Toy) -> None:
-    bigwig, locus = pybigtools.open(str(toy.path("gc"))), Locus("chr1", 11_990, 13_010)
-    unknown = np.isnan(binned(bigwig, locus, 20))
+    path, locus = toy.path("gc"), Locus("chr1", 11_990, 13_010)
+    unknown = np.isnan(binned_of(path, locus, 20))
     assert np.flatnonzero(unknown).tolist() == list(range(51))  # from 11,990 to 13,010
-    zeros = binned(bigwig, locus, 20, "zero")
+    zeros = binned_of(path, locus, 20, "zero")
     assert np.isfinite(zeros).all()
     assert zeros[5:45].sum() == 0
 
@@ -289,7 +288,7 @@ def test_what_it_predicts_is_in_the_datas_units_and_in_the_right_bin(toy: Toy, t
     predictor = load_predictor(toy.folder, "trained", device="cpu")
     predictor.card = card = replace(predictor.card, window=8000)
     said = predictor.predict(toy.codes["chr2"][None, :8000])[0, 0]
-    seen = binned(pybigtools.open(str(toy.path("g"))), Locus("chr2", card.crop, 8000 - card.crop), 8)
+    seen = binned_of(toy.path("g"), Locus("chr2", card.crop, 8000 - card.crop), 8)
     r = {lag: np.corrcoef(said[5:-5], np.roll(seen, lag)[5:-5])[0, 1] for lag in range(-4, 5)}
     assert max(r, key=lambda lag: r[lag]) == 0
     assert r[0] > 0.8

@@ -65,7 +65,7 @@ def test_every_tile_of_every_zoom_is_the_exact_mean(
     compared = 0
     for zoom in range(grid.max_zoom + 1):
         for x in range(1 << zoom):
-            got = decode_dense(tileset.tiles([TileId("s", zoom, x)])[0])
+            got = decode_dense(tileset.tile(TileId("s", zoom, x)))
             assert len(got) == TILE_SIZE
             expected = slow_means(bases, grid, zoom, x)
             np.testing.assert_allclose(got, expected, atol=1e-6, rtol=1e-6)
@@ -106,7 +106,7 @@ def test_random_files_random_chromosomes(
     zoom = data.draw(st.integers(0, grid.max_zoom))
     x = data.draw(st.integers(0, (1 << zoom) - 1))
     if grid.bin_width(zoom) < 2 * first_level:
-        got = decode_dense(BigWigTileset(path, grid, "r").tiles([TileId("r", zoom, x)])[0])
+        got = decode_dense(BigWigTileset(path, grid, "r").tile(TileId("r", zoom, x)))
         np.testing.assert_allclose(got, slow_means(bases, grid, zoom, x), atol=1e-6, rtol=1e-6)
 
 
@@ -129,7 +129,7 @@ def test_coarse_zooms_stay_within_the_stated_bound(tmp_path: Path) -> None:
     for zoom in range(4):
         width = grid.bin_width(zoom)
         level = max((level for level in levels if 2 * level <= width), default=0)
-        got = decode_dense(BigWigTileset(path, grid, "l").tiles([TileId("l", zoom, 0)])[0])
+        got = decode_dense(BigWigTileset(path, grid, "l").tile(TileId("l", zoom, 0)))
         expected = slow_means(bases, grid, zoom, 0)
         assert (np.isfinite(got) == np.isfinite(expected)).all()
         bound = max(2 * level / width * spread, 1e-6)
@@ -151,7 +151,7 @@ def test_real_signal(real_data: Path, zoom: int) -> None:
     path = real_data / "hg38" / "observed" / "ENCFF136DBS.bigWig"
     middle = assembly.absolute("chr9", 68_843_144 + 65_536)
     x = middle // (TILE_SIZE * grid.bin_width(zoom))
-    got = decode_dense(BigWigTileset(path, grid, "e").tiles([TileId("e", zoom, x)])[0])
+    got = decode_dense(BigWigTileset(path, grid, "e").tile(TileId("e", zoom, x)))
     assert np.isfinite(got).any()
     if grid.bin_width(zoom) >= 2 * min(pybigtools.open(str(path)).zooms()):
         return

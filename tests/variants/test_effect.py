@@ -134,7 +134,7 @@ def test_an_effect_is_stored_once_and_served_as_tiles(site: Site) -> None:
         tileset = effects.open_effect_tileset(site, uid)
         zoom = tileset.info()["max_zoom"]
         x = site.assembly("tiny").absolute("chrB", strongest["at"]["start"]) // 1024
-        tiles[allele] = decode_dense(tileset.tiles([TileId(uid, zoom, x)])[0])
+        tiles[allele] = decode_dense(tileset.tile(TileId(uid, zoom, x)))
     at = site.assembly("tiny").absolute("chrB", strongest["at"]["start"]) % 1024
     assert tiles["delta"][at] == np.float32(strongest["delta"])
     assert (tiles["ref"][at], tiles["alt"][at]) == (np.float32(strongest["ref"]), np.float32(strongest["alt"]))

@@ -32,6 +32,7 @@ from trackserver.models.card import ModelCard, select
 from trackserver.predict.reading import Reading, reading
 from trackserver.tiles.array import ArrayTileset
 from trackserver.tiles.grid import Grid
+from trackserver.tiles.source import identity_at
 from trackserver.variants.effect import Effect, Question, check_variants, effect
 from trackserver.variants.scores import TrackScores, rank
 from trackserver.variants.trust import warnings
@@ -209,6 +210,12 @@ def _store(place: Path, described: dict[str, Any], result: Effect) -> None:
 
 def is_effect_uid(uid: str) -> bool:
     return uid.startswith("fx-")
+
+
+def effect_version(site: Site, uid: str) -> str:
+    """What tells one computation of an effect from another, were it deleted and asked for again."""
+    match = _UID.match(uid)
+    return identity_at(site.effects / match["id"] / "effect.json") if match else ""
 
 
 def open_effect_tileset(site: Site, uid: str) -> ArrayTileset:

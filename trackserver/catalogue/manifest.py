@@ -18,15 +18,17 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trackserver.catalogue.store import TilesetRecord
-from trackserver.catalogue.tilesets import uid_for
+from trackserver.catalogue.tilesets import stem_of, uid_for
 from trackserver.errors import DataError
 from trackserver.models.card import first_problem
+from trackserver.tiles.kinds import kind_of
+from trackserver.tiles.source import is_remote
 
 
 class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    path: Path
+    path: str  # or an address on the web
     uid: str = ""
     name: str = ""
     kind: Literal["observed", "predicted"] = "observed"
@@ -62,10 +64,11 @@ def read_manifest(path: Path, folder: Path | None = None) -> list[TilesetRecord]
 def _record(assembly: str, entry: Entry, folder: Path) -> TilesetRecord:
     return TilesetRecord(
         uid=entry.uid or uid_for(entry.path),
-        name=entry.name or entry.path.stem,
+        name=entry.name or stem_of(entry.path),
+        filetype=kind_of(entry.path).filetype,
         kind=entry.kind,
         assembly=assembly,
-        path=str((folder / entry.path).resolve()),
+        path=entry.path if is_remote(entry.path) else str((folder / entry.path).resolve()),
         assay=entry.assay,
         biosample=entry.biosample,
         target=entry.target,

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from trackserver.catalogue import schema
 from trackserver.errors import InvalidRequest, SiteReadOnly, UnknownTileset, UnknownView
 
-OBSERVED, PREDICTED = "observed", "predicted"
+OBSERVED, PREDICTED, REGISTERED = "observed", "predicted", "registered"  # the last by a visitor, see remote.py
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,24 @@ class TilesetRecord:
     sha256: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which tilesets, and in which order: `text` in the name, one of the types where any is given."""
+
+    text: str = ""
+    filetypes: tuple[str, ...] = ()
+    datatypes: tuple[str, ...] = ()
+    order: str = "name"  # a field of TilesetRecord
+    backwards: bool = False
+
+    def holds(self, record: TilesetRecord) -> bool:
+        return (
+            self.text.lower() in record.name.lower()
+            and (not self.filetypes or record.filetype in self.filetypes)
+            and (not self.datatypes or record.datatype in self.datatypes)
+        )
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,38 @@ class Catalogue:
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(table.c.name, table.c.uid)).mappings().all()
         return [TilesetRecord(**row) for row in rows]
+
+    def find(self, wanted: Wanted, most: int) -> tuple[int, list[TilesetRecord]]:
+        """How many tilesets are wanted, and the first `most` of them in order."""
+        table = schema.tilesets
+        chosen = [table.c.name.icontains(wanted.text, autoescape=True)] if wanted.text else []
+        for column, values in (("filetype", wanted.filetypes), ("datatype", wanted.datatypes)):
+            chosen += [table.c[column].in_(values)] if values else []
+        first = table.c[wanted.order].desc() if wanted.backwards else table.c[wanted.order]
+        query = sa.select(table).where(*chosen).order_by(first, table.c.uid).limit(most)
+        with self._engine.connect() as connection:
+            count = connection.execute(sa.select(sa.func.count()).select_from(table).where(*chosen)).scalar_one()
+            rows = connection.execute(query).mappings().all() if most else []
+        return count, [TilesetRecord(**row) for row in rows]
+
+    def stamp(self) -> tuple[int, str]:
+        """Another whenever tilesets have come or gone."""
+        table = schema.tilesets
+        with self._engine.connect() as connection:
+            count, newest = connection.execute(sa.select(sa.func.count(), sa.func.max(table.c.created))).one()
+        return count, str(newest)
+
+    def add_registered(self, record: TilesetRecord, most: int) -> None:
+        """Register a visitor's tileset. It never takes the place of another, and there are at most `most` of them."""
+        table = schema.tilesets
+        with _writing(), self._engine.begin() as connection:
+            there = sa.select(sa.func.count()).select_from(table).where(table.c.kind == REGISTERED)
+            if connection.execute(there).scalar_one() >= most:
+                raise InvalidRequest(f"{most:,} addresses are registered here already, as many as this site takes.")
+            try:
+                connection.execute(sa.insert(table), asdict(record))
+            except sa.exc.IntegrityError:
+                raise InvalidRequest(f"There is a tileset '{record.uid}' already; choose another uid.") from None
 
     def put_tilesets(self, records: Iterable[TilesetRecord]) -> None:
         """Register tilesets, all or none; one with a uid already known takes its place."""

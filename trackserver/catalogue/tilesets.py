@@ -7,30 +7,26 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from trackserver.catalogue.effects import is_effect_uid, open_effect_tileset
 from trackserver.catalogue.site import Site
-from trackserver.catalogue.store import PREDICTED, TilesetRecord
-from trackserver.errors import InvalidRequest, UnknownTileset, UnreadableFile
+from trackserver.catalogue.store import PREDICTED, REGISTERED, TilesetRecord
+from trackserver.errors import InvalidRequest, UnknownTileset, UnreadableFile, listing
 from trackserver.genome.sequence import sha256
 from trackserver.tiles.annotation import ChromSizesTileset, GenesTileset
 from trackserver.tiles.grid import Grid
+from trackserver.tiles.guard import Guard
+from trackserver.tiles.kinds import KINDS, Report, check_file
+from trackserver.tiles.source import is_remote, open_remote
 from trackserver.tiles.tileset import UID, Tileset
-from trackserver.tiles.vector import BigWigTileset, check_chromosomes, check_readable
 
 GENES, CHROMSIZES = "genes-", "chromsizes-"
 
 
-def open_tileset(site: Site, uid: str) -> Tileset:
-    """Whatever a uid names on this site: a file, an effect's array, an assembly's genes or chromosomes."""
-    if is_effect_uid(uid):
-        return open_effect_tileset(site, uid)
-    if uid.startswith((GENES, CHROMSIZES)):
-        return _open_assembly_tileset(site, uid)
-    record = site.catalogue.tileset(uid)
-    return BigWigTileset(site.inside(record.path), Grid(site.assembly(record.assembly)), record.name)
+def is_assembly_uid(uid: str) -> bool:
+    return uid.startswith((GENES, CHROMSIZES))
 
 
-def _open_assembly_tileset(site: Site, uid: str) -> Tileset:
+def open_assembly_tileset(site: Site, uid: str) -> Tileset:
+    """An assembly's genes or chromosomes."""
     prefix, _, name = uid.partition("-")
     if name not in site.assembly_names:
         raise UnknownTileset(uid)
@@ -41,6 +37,14 @@ def _open_assembly_tileset(site: Site, uid: str) -> Tileset:
     if genes is None:
         raise UnknownTileset(uid)
     return GenesTileset(genes, Grid(assembly), f"Genes ({name})")
+
+
+def guard_of(site: Site, record: TilesetRecord) -> Guard | None:
+    """What a tileset's address is held to: a visitor's to the site's settings, an administrator's own to nothing."""
+    if record.kind != REGISTERED:
+        return None
+    chosen = site.settings
+    return Guard(tuple(chosen.remote_hosts), chosen.remote_private, chosen.remote_timeout, chosen.remote_max_bytes)
 
 
 def assembly_records(site: Site) -> list[TilesetRecord]:
@@ -60,7 +64,7 @@ def _assembly_record(uid: str, name: str, assembly: str, datatype: str, filetype
 
 
 def add_tileset(site: Site, record: TilesetRecord) -> TilesetRecord:
-    """Check a bigWig against its assembly and register it; nothing is registered that could not be served.
+    """Check a file against its assembly and register it; nothing is registered that could not be served.
 
     Raises
     ------
@@ -74,24 +78,57 @@ def add_tileset(site: Site, record: TilesetRecord) -> TilesetRecord:
     return checked
 
 
-def check_tileset(site: Site, record: TilesetRecord) -> TilesetRecord:
-    """The record with the file's size and checksum, once the file is known to be good."""
+def check_tileset(site: Site, record: TilesetRecord, report: Report = lambda done, total: None) -> TilesetRecord:
+    """The record with what HiGlass calls it, the file's size and checksum, once the file is known to be good.
+
+    A file on the web is read through by ranges, but gets no checksum: its version is asked for whenever it is read.
+    """
+    check_uid(record.uid)
+    kind = KINDS[record.filetype]
+    assembly = site.assembly(record.assembly)
+    if is_remote(record.path):
+        source = open_remote(record.path, guard_of(site, record))
+        check_file(record.filetype, source, assembly, report)
+        return replace(record, datatype=kind.datatype, size=source.size)
     path = site.inside(record.path)
-    if not UID.match(record.uid):
-        raise InvalidRequest(f"'{record.uid}' cannot be a uid: use letters, digits, _ and - only.")
-    if record.uid.startswith(("fx-", GENES, CHROMSIZES)):
-        raise InvalidRequest(f"'{record.uid}' cannot be a uid: fx-, genes- and chromsizes- are the server's own.")
     if not path.is_file():
         raise UnreadableFile(f"There is no file {path}.")
-    check_readable(path)
-    check_chromosomes(path, site.assembly(record.assembly))
-    return replace(record, path=site.relative(path), size=path.stat().st_size, sha256=sha256(path))
+    check_file(record.filetype, path, assembly, report)
+    size = path.stat().st_size
+    return replace(record, path=site.relative(path), datatype=kind.datatype, size=size, sha256=sha256(path))
 
 
-def uid_for(path: Path) -> str:
+def check_uid(uid: str) -> None:
+    if not UID.fullmatch(uid):
+        raise InvalidRequest(f"'{uid}' cannot be a uid: use letters, digits, _ and - only.")
+    if uid.startswith(("fx-", GENES, CHROMSIZES)):
+        raise InvalidRequest(f"'{uid}' cannot be a uid: fx-, genes- and chromsizes- are the server's own.")
+
+
+def files_in(given: str) -> list[str]:
+    """A file's whole path, an address as it is, or of a folder the files that can be served, sorted."""
+    if is_remote(given):
+        return [given]
+    path = Path(given).resolve()
+    if not path.is_dir():
+        return [str(path)]
+    suffixes = tuple(suffix for kind in KINDS.values() for suffix in kind.suffixes)
+    found = sorted(str(file) for file in path.iterdir() if file.name.lower().endswith(suffixes))
+    if not found:
+        raise InvalidRequest(f"{path} holds no file that is served here: {listing(suffixes, 30)}.")
+    return found
+
+
+def uid_for(path: str) -> str:
     """A uid made of a file's name: `ENCFF136DBS.bigWig` -> `ENCFF136DBS`, `x.plus.bw` -> `x-plus`."""
-    stem = re.sub(r"\.(bigwig|bw)$", "", path.name, flags=re.IGNORECASE)
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "tileset"
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem_of(path)).strip("-") or "tileset"
+
+
+def stem_of(path: str) -> str:
+    """A file's name, or an address's last part, without what tells its kind."""
+    name = path.split("?")[0].rstrip("/").rpartition("/")[2]
+    suffix = next((s for kind in KINDS.values() for s in kind.suffixes if name.lower().endswith(s)), "")
+    return name[: len(name) - len(suffix)] or "tileset"
 
 
 def pairs(records: Iterable[TilesetRecord]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from trackserver.catalogue.check import Finding, check_site
 from trackserver.catalogue.manifest import read_manifest
 from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.store import OBSERVED, PREDICTED, TilesetRecord
-from trackserver.catalogue.tilesets import check_tileset, uid_for
+from trackserver.catalogue.tilesets import check_tileset, files_in, stem_of, uid_for
 from trackserver.cli.common import (
     counting,
     json_option,
@@ -24,6 +25,7 @@ from trackserver.cli.common import (
     stderr,
 )
 from trackserver.errors import InvalidRequest, TrackserverError
+from trackserver.tiles.kinds import kind_of
 
 _file = click.Path(path_type=Path, dir_okay=False)
 
@@ -47,7 +49,7 @@ def init(directory: Path, assembly: str, fasta: Path | None, genes: Path | None,
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=_file)
+@click.argument("paths", nargs=-1, metavar="[FILE_FOLDER_OR_URL]...")
 @click.option("--manifest", type=_file, help="A TOML list of tilesets, such as tilesets/*.toml.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where a manifest's files lie.")
 @click.option("--name", help="What people read; by default the file's name.")
@@ -62,7 +64,7 @@ def init(directory: Path, assembly: str, fasta: Path | None, genes: Path | None,
 @site_option
 @json_option
 def add(
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     manifest: Path | None,
     folder: Path | None,
     name: str | None,
@@ -72,29 +74,38 @@ def add(
     as_json: bool,
     **words: str,
 ) -> None:
-    """Check bigWig files and register them; a file that does not fit is not registered, and the others are."""
+    """Check files and register them; a file that does not fit is not registered, and the others are.
+
+    Files of this machine, folders of them, or addresses (http, https, s3) of files that are read by ranges.
+    """
     if bool(paths) == bool(manifest):
-        raise click.UsageError("Give bigWig files, or --manifest.")
-    if len(paths) > 1 and (name or uid):
+        raise click.UsageError("Give files, folders or addresses, or --manifest.")
+    found = [path for given in paths for path in files_in(given)]
+    if len(found) > 1 and (name or uid):
         raise click.UsageError("--name and --uid are for one file.")
     site = open_site(directory)
     records = read_manifest(manifest, folder) if manifest else [
-        TilesetRecord(uid or uid_for(path), name or path.stem, assembly=assembly or site.default_assembly,
-                      path=str(path.resolve()), **words)  # type: ignore[arg-type]
-        for path in paths
+        TilesetRecord(uid or uid_for(path), name or stem_of(path), assembly=assembly or site.default_assembly,
+                      path=path, filetype=kind_of(path).filetype, **words)  # type: ignore[arg-type]
+        for path in found
     ]  # fmt: skip
     good, faults = [], []
-    with counting("Checking") as report:
-        for number, record in enumerate(records, start=1):
+    with progress("Checking") as report:
+        for number, record in enumerate(records):
             try:
-                good.append(check_tileset(site, record))
+                good.append(check_tileset(site, record, partial(_report_part, report, number, len(records))))
             except TrackserverError as error:
                 faults.append(f"{record.uid}: {error}")
-            report(number, len(records))
+            report(number + 1, len(records))
     site.catalogue.put_tilesets(good)
     _print_tilesets(good, as_json)
     if faults:
         raise InvalidRequest(f"{len(faults)} of {len(records)} were not added.\n" + "\n".join(faults))
+
+
+def _report_part(report: Callable[[float, float], None], number: int, total: int, done: int, of: int) -> None:
+    """So much of one file of several."""
+    report(number + done / max(of, 1), total)
 
 
 @click.command("list")

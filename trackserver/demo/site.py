@@ -99,7 +99,7 @@ def _begin(path: Path) -> None:
 def _measured_record(site: Site, number: int, file: Path) -> TilesetRecord:
     track = TRACKS[number]
     return check_tileset(site, TilesetRecord(
-        uid=uid_for(file), name=track.name, kind=OBSERVED, assembly=NAME, path=str(file), assay=track.assay,
+        uid=uid_for(str(file)), name=track.name, kind=OBSERVED, assembly=NAME, path=str(file), assay=track.assay,
         biosample=track.biosample, target=track.target, provenance={"source": "synthetic: trackserver.demo"},
     ))  # fmt: skip
 

@@ -6,6 +6,7 @@ drawn goes through `Assembly.absolute` and `Assembly.segments`, so nothing can d
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,11 +87,16 @@ class Assembly:
 
     def segments(self, start: int, end: int) -> Iterator[Segment]:
         """The chromosome parts that the absolute interval [start, end) covers, in order."""
-        for chrom, size in zip(self.chroms, self.sizes, strict=True):
-            offset = self.offsets[chrom]
-            lo, hi = max(start - offset, 0), min(end - offset, size)
+        first = max(bisect_right(self._begins, start) - 1, 0)
+        for number in range(first, bisect_left(self._begins, end)):
+            offset = self._begins[number]
+            lo, hi = max(start - offset, 0), min(end - offset, self.sizes[number])
             if lo < hi:
-                yield Segment(Locus(chrom, lo, hi), offset + lo)
+                yield Segment(Locus(self.chroms[number], lo, hi), offset + lo)
+
+    @cached_property
+    def _begins(self) -> list[int]:
+        return list(self.offsets.values())
 
 
 def from_chromsizes(name: str, path: Path) -> Assembly:

@@ -6,10 +6,10 @@ No torch here: the baselines a model is held against read the same bins through 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import Codes, Genome
 from trackserver.models.card import Track
-from trackserver.tiles.vector import open_bigwig, own_names
+from trackserver.tiles.bbi import BBI, Chrom
+from trackserver.tiles.vector import base_sums, open_bigwig, own_chroms
 
 FOLDS = ("train", "valid", "test")
 Loss = Literal["signal", "poisson", "peaks"]
@@ -152,29 +153,22 @@ def of_fold(windows: Sequence[Window], fold: str) -> list[Window]:
 def _columns(
     path: Path, folds: Sequence[FoldWindow], assembly: Assembly, step: int, uncovered: Uncovered
 ) -> Iterator[Values]:
-    with open_bigwig(path) as bigwig:
-        names = own_names(bigwig, assembly)
-        for window in folds:
-            if window.locus.chrom not in names:
-                raise DataError(f"{path} has no chromosome {window.locus.chrom}, which the folds file names.")
-            yield binned(bigwig, replace(window.locus, chrom=names[window.locus.chrom]), step, uncovered)
+    bigwig = open_bigwig(path)
+    own = own_chroms(bigwig, assembly)
+    for window in folds:
+        if window.locus.chrom not in own:
+            raise DataError(f"{path} has no chromosome {window.locus.chrom}, which the folds file names.")
+        yield binned(bigwig, own[window.locus.chrom], window.locus, step, uncovered)
 
 
-def binned(bigwig: Any, locus: Locus, step: int, uncovered: Uncovered = "missing") -> Values:
+def binned(bigwig: BBI, chrom: Chrom, locus: Locus, step: int, uncovered: Uncovered = "missing") -> Values:
     """Mean of each `step` bp from the locus's start on, float32 (len(locus) // step,); NaN where a base has no value.
 
-    The locus's chromosome is as the file calls it. Bin i covers exactly [start + i * step, start + (i + 1) * step).
+    `chrom` is the locus's chromosome in the file. Bin i covers exactly [start + i * step, start + (i + 1) * step).
     """
-    n_bins = len(locus) // step
-    means = np.empty(n_bins, np.float32)
-    at_once = max(_READ_BP // step, 1)
-    for first in range(0, n_bins, at_once):
-        last = min(first + at_once, n_bins)
-        start, end = locus.start + first * step, locus.start + last * step
-        values = bigwig.values(locus.chrom, start, end, fillna=None)
-        values = np.nan_to_num(values) if uncovered == "zero" else values
-        means[first:last] = values.reshape(-1, step).mean(axis=1)
-    return means
+    covered, sums = base_sums(bigwig, chrom, locus.start, len(locus) // step, step)
+    known = np.ones(covered.shape, bool) if uncovered == "zero" else covered > step - 0.5
+    return np.where(known, sums / step, np.nan).astype(np.float32)
 
 
 def coarser(targets: Values, factor: int) -> Values:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from trackserver.genome.assembly import Assembly
@@ -22,10 +21,7 @@ class GenesTileset:
     def info(self) -> dict[str, Any]:
         return pyramid_info(self.grid, name=self.name, datatype="gene-annotation")
 
-    def tiles(self, ids: Sequence[TileId]) -> list[Any]:
-        return [self._tile(tile) for tile in ids]
-
-    def _tile(self, tile: TileId) -> list[dict[str, Any]]:
+    def tile(self, tile: TileId) -> list[dict[str, Any]]:
         check_on_grid(self.grid, tile)
         edges = self.grid.edges(tile.zoom, tile.x)
         segments = self.grid.assembly.segments(int(edges[0]), int(edges[-1]))
@@ -69,5 +65,5 @@ class ChromSizesTileset:
     def info(self) -> dict[str, Any]:
         return pyramid_info(Grid(self.assembly), name=f"Chromosomes ({self.assembly.name})", datatype="chromsizes")
 
-    def tiles(self, ids: Sequence[TileId]) -> list[Any]:
-        return [[] for _ in ids]
+    def tile(self, tile: TileId) -> list[Any]:
+        return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 
 from trackserver.genome.locus import Locus
 from trackserver.tiles import wire
-from trackserver.tiles.grid import Grid, Records, bin_means
-from trackserver.tiles.tileset import TileId, check_on_grid, pyramid_info
+from trackserver.tiles.grid import Grid, Stretches, aggregate
+from trackserver.tiles.tileset import TileId, aggregation_of, check_on_grid, vector_info
 
 
 class ArrayTileset:
@@ -22,25 +21,19 @@ class ArrayTileset:
     """
 
     def __init__(self, values: NDArray[np.float32], locus: Locus, origin: int, bin_width: int, grid: Grid, name: str):
-        self.locus, self.grid, self.name = locus, grid, name
+        self.grid, self.name = grid, name
+        offset = grid.assembly.offsets[locus.chrom]
         edges = np.clip(origin + np.arange(len(values) + 1, dtype=np.int64) * bin_width, locus.start, locus.end)
-        starts, ends = edges[:-1], edges[1:]
-        covered = np.where(np.isfinite(values), ends - starts, 0).astype(np.float64)
-        self._records = Records(starts, ends, np.nan_to_num(values, nan=0.0).astype(np.float64) * covered, covered)
+        known = np.isfinite(values)
+        starts, ends, kept = edges[:-1][known], edges[1:][known], values[known].astype(np.float64)
+        covered = (ends - starts).astype(np.float64)
+        sums = kept * covered
+        amounts = np.stack([covered, sums, sums * kept, kept, kept])
+        self._held = Stretches(starts + offset, ends + offset, amounts)
 
     def info(self) -> dict[str, Any]:
-        return pyramid_info(self.grid, name=self.name, datatype="vector")
+        return vector_info(self.grid, name=self.name)
 
-    def tiles(self, ids: Sequence[TileId]) -> list[Any]:
-        return [self._tile(tile) for tile in ids]
-
-    def _tile(self, tile: TileId) -> dict[str, Any]:
+    def tile(self, tile: TileId) -> dict[str, Any]:
         check_on_grid(self.grid, tile)
-        return wire.dense(bin_means(self.grid, tile.zoom, tile.x, self._read))
-
-    def _read(self, locus: Locus, bin_width: int) -> Records:
-        del bin_width  # the array is small: always exact
-        if not locus.overlaps(self.locus):
-            empty = np.empty(0)
-            return Records(empty.astype(np.int64), empty.astype(np.int64), empty, empty)
-        return self._records
+        return wire.dense(aggregate(aggregation_of(tile), self._held, self.grid.edges(tile.zoom, tile.x)))

@@ -1,4 +1,4 @@
-"""The absolute grid that tiles lie on, and exact means over its bins.
+"""The absolute grid that tiles lie on, and what lies in its bins: exact means, extremes and deviations.
 
 At zoom z the whole assembly, laid end to end, is cut into bins of `bin_width(z)` bp counted from its first
 base; 1,024 bins make a tile. The grid does not restart at a chromosome's start, so a bin may hold the end of
@@ -7,7 +7,6 @@ one chromosome and the beginning of the next: its value is the mean over both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, log2
@@ -17,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackserver.genome.assembly import Assembly
-from trackserver.genome.locus import Locus
 
 TILE_SIZE = 1024
 
@@ -53,43 +51,63 @@ class Grid:
         return (x * TILE_SIZE + np.arange(TILE_SIZE + 1, dtype=np.int64)) * self.bin_width(zoom)
 
 
-class Records(NamedTuple):
-    """Stretches of a chromosome, sorted and disjoint: their sums over the bases they cover."""
+class Stretches(NamedTuple):
+    """Sorted, disjoint stretches of the absolute axis and what is known of the values over the bases they cover.
+
+    amounts : float64 (5, n), rows as named by `COVERED` to `HIGHS`: how many bases are covered, the sums of the values
+        and of their squares over them, the least and the greatest value
+    """
 
     starts: Integers
     ends: Integers
-    sums: Floats
-    covered: Floats
+    amounts: Floats
 
 
-# The records of a locus, no coarser than `bin_width` needs them.
-ReadRecords = Callable[[Locus, int], Records]
+COVERED, SUMS, SQUARES, LOWS, HIGHS = range(5)
+MODES = ("mean", "min", "max", "std")
 
 
-def bin_means(grid: Grid, zoom: int, x: int, read: ReadRecords) -> Floats:
-    """(TILE_SIZE,) mean over the covered bases of each bin; NaN where a bin covers none.
+def aggregate(mode: str, held: Stretches, edges: Integers) -> Floats:
+    """(len(edges) - 1,) the mean, minimum, maximum or population standard deviation over the covered bases of each bin.
 
-    Exact for records that lie inside one bin or are constant along their length. A record that stands for an
-    unknown shape (a zoom summary) and straddles a bin's edge is shared out in proportion to its overlap.
+    NaN where a bin covers none. Exact where a stretch lies inside one bin or is constant along its length. One that
+    stands for an unknown shape (a zoom summary) and straddles a bin's edge is shared out in proportion to its
+    overlap, and counts whole for the extremes.
     """
-    edges = grid.edges(zoom, x)
-    sums, covered = np.zeros(TILE_SIZE), np.zeros(TILE_SIZE)
-    for segment in grid.assembly.segments(int(edges[0]), int(edges[-1])):
-        records = read(segment.locus, grid.bin_width(zoom))
-        if not len(records.starts):
-            continue
-        # Edges in the chromosome's own coordinates, held inside the segment: a neighbour's bases count nothing here.
-        local = np.clip(edges - segment.offset + segment.locus.start, segment.locus.start, segment.locus.end)
-        sums += share_out(records, records.sums, local)
-        covered += share_out(records, records.covered, local)
+    if not len(held.starts):
+        return np.full(len(edges) - 1, np.nan)
+    if mode == "min":
+        return _extreme(np.minimum, held, held.amounts[LOWS], edges)
+    if mode == "max":
+        return _extreme(np.maximum, held, held.amounts[HIGHS], edges)
+    totals = totals_of(held, held.amounts[:SQUARES] if mode == "mean" else held.amounts[:LOWS], edges)
     with np.errstate(invalid="ignore", divide="ignore"):
-        # Less than half a base covered is rounding left over from the shares.
-        return np.where(covered > 1e-6, sums / covered, np.nan)
+        # Less than a millionth of a base is rounding left over from the shares.
+        covered = np.where(totals[COVERED] > 1e-6, totals[COVERED], np.nan)
+        mean: Floats = totals[SUMS] / covered
+        return mean if mode == "mean" else np.sqrt(np.maximum(totals[SQUARES] / covered - mean**2, 0))
 
 
-def share_out(records: Records, amounts: Floats, edges: Integers) -> Floats:
-    """How much of the records' amounts falls between consecutive edges, (len(edges) - 1,)."""
-    corners = np.column_stack([records.starts, records.ends]).ravel()
-    total = np.cumsum(amounts)
-    heights = np.column_stack([total - amounts, total]).ravel()
-    return np.diff(np.interp(edges, corners, heights))
+def totals_of(held: Stretches, rows: Floats, edges: Integers) -> Floats:
+    """How much of each row's amounts lies in each bin, (rows, bins).
+
+    Whole stretches are added up bin by bin, and what an edge cuts is moved over it: no running total along the tile,
+    in which a small value after large ones would lose its digits.
+    """
+    cut = np.minimum(held.ends.searchsorted(edges, "right"), len(held.ends) - 1)  # the first that ends after an edge
+    starts = held.starts[cut]
+    before = np.minimum(np.maximum(edges - starts, 0) / (held.ends[cut] - starts), 1)  # its share before the edge
+    part = rows.take(cut, axis=1) * before
+    whole = np.add.reduceat(rows[:, : cut[-1] + 1], cut, axis=1)[:, :-1]
+    totals: Floats = whole * (cut[:-1] < cut[1:]) + part[:, 1:] - part[:, :-1]
+    return totals
+
+
+def _extreme(ufunc: np.ufunc, held: Stretches, row: Floats, edges: Integers) -> Floats:
+    """The least or greatest of each bin, (bins,)."""
+    bounds = np.empty(2 * (len(edges) - 1), np.int64)
+    bounds[0::2] = held.ends.searchsorted(edges[:-1], "right")  # the first stretch that ends after a bin's begin
+    bounds[1::2] = held.starts.searchsorted(edges[1:], "left")  # one past the last that starts before its end
+    # A bound at the end is one too far for reduceat, so a value is put behind it that no bin takes.
+    reduced = ufunc.reduceat(np.append(row, 0), bounds)[0::2]
+    return np.where(bounds[0::2] < bounds[1::2], reduced, np.nan)

@@ -3,45 +3,51 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trackserver.errors import BadTileId
-from trackserver.tiles.grid import TILE_SIZE, Grid
+from trackserver.tiles.grid import MODES, TILE_SIZE, Grid
 
 UID = re.compile(r"^[A-Za-z0-9_-]+$")
-_TILE_ID = re.compile(r"^(?P<uid>[A-Za-z0-9_-]+)\.(?P<zoom>\d{1,2})\.(?P<x>\d{1,10})$")
+_TILE_ID = re.compile(
+    r"(?P<uid>[A-Za-z0-9_-]+)\.(?P<zoom>\d{1,2})\.(?P<x>\d{1,10})(\.(?P<y>\d{1,10}))?(\.(?P<modifier>[A-Za-z][A-Za-z0-9_-]*))?",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True)
 class TileId:
-    """`uid.zoom.x` as the client sends it."""
+    """`uid.zoom.x` of a line, `uid.zoom.x.y` of a matrix; a modifier names an aggregation or a transform."""
 
     uid: str
     zoom: int
     x: int
+    y: int | None = None
+    modifier: str = ""
 
     def __str__(self) -> str:
-        return f"{self.uid}.{self.zoom}.{self.x}"
+        parts = (self.uid, self.zoom, self.x, self.y, self.modifier)
+        return ".".join(str(part) for part in parts if part not in (None, ""))
 
 
 def parse_tile_id(text: str) -> TileId:
-    match = _TILE_ID.match(text)
+    match = _TILE_ID.fullmatch(text)
     if not match:
         raise BadTileId(text)
-    return TileId(match["uid"], int(match["zoom"]), int(match["x"]))
+    y = match["y"]
+    return TileId(match["uid"], int(match["zoom"]), int(match["x"]), int(y) if y else None, match["modifier"] or "")
 
 
 class Tileset(Protocol):
-    """Anything that can be asked for its description and for tiles is servable."""
+    """Anything that can be asked for its description and for a tile is servable, from several threads at once."""
 
     def info(self) -> dict[str, Any]:
         """HiGlass's tileset_info of this tileset."""
         ...
 
-    def tiles(self, ids: Sequence[TileId]) -> list[Any]:
-        """One wire payload an id, in the order of `ids`."""
+    def tile(self, tile: TileId) -> Any:
+        """The wire payload of one tile; a TrackserverError is this tile's alone."""
         ...
 
 
@@ -60,6 +66,19 @@ def pyramid_info(grid: Grid, *, name: str, datatype: str) -> dict[str, Any]:
         "bins_per_dimension": TILE_SIZE,
         "chromsizes": [list(pair) for pair in assembly.chromsizes.items()],
     }
+
+
+def vector_info(grid: Grid, *, name: str) -> dict[str, Any]:
+    """tileset_info of a line of numbers; the modes fill the client's Aggregation menu."""
+    modes = {mode: {"name": mode.capitalize(), "value": mode} for mode in MODES}
+    return {**pyramid_info(grid, name=name, datatype="vector"), "aggregation_modes": modes}
+
+
+def aggregation_of(tile: TileId) -> str:
+    """The mode a tile id asks for; the mean where it names none."""
+    if tile.y is not None or tile.modifier not in ("", *MODES):
+        raise BadTileId(str(tile))
+    return tile.modifier or "mean"
 
 
 def check_on_grid(grid: Grid, tile: TileId) -> None:

@@ -2,132 +2,161 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pybigtools
+from numpy.typing import NDArray
 
 from trackserver.errors import ChromosomesDoNotFit, UnknownChromosome, UnreadableFile, listing
 from trackserver.genome.assembly import Assembly
-from trackserver.genome.locus import Locus
 from trackserver.tiles import wire
-from trackserver.tiles.grid import Grid, Records, bin_means
-from trackserver.tiles.tileset import TileId, check_on_grid, pyramid_info
+from trackserver.tiles.bbi import BBI, Chrom, Rows, Zoom, join
+from trackserver.tiles.cache import ByteCache
+from trackserver.tiles.grid import HIGHS, SQUARES, Grid, Stretches, aggregate, totals_of
+from trackserver.tiles.source import LocalSource, Source
+from trackserver.tiles.tileset import TileId, aggregation_of, check_on_grid, vector_info
+
+Report = Callable[[int, int], None]  # (blocks read, blocks in all)
+
+WHOLE = 64  # blocks a level may have to be kept in one piece: 1 to 2 MB
+SMALL_CACHE = 1 << 26  # bytes, where nobody shares a larger one
 
 
 class BigWigTileset:
-    """Means of a local bigWig over the assembly's absolute grid.
+    """A bigWig over the assembly's absolute grid: mean, min, max or std of each bin's covered bases.
 
-    Where a bin is narrower than twice the file's first zoom level, the value is the exact mean over the bin's
-    covered bases. Above, it is taken from the coarsest zoom level whose summaries are at most half a bin wide:
-    only the two summaries that straddle the bin's edges are shared out by overlap, so the mean is off by at
-    most `2 * reduction / bin_width * (max - min)` of those two.
+    Where a bin is narrower than twice the file's first zoom level, the value is exact. Above, it is taken from the
+    coarsest zoom level whose summaries are at most half a bin wide. Only the two summaries that straddle the bin's
+    edges are shared out by overlap, so the mean is off by at most `2 * reduction / bin_width * (max - min)` of those
+    two; a minimum or maximum may be one of a base up to `reduction` bp beyond the edge. Zoom levels are float32 sums.
     """
 
-    def __init__(self, path: Path, grid: Grid, name: str):
-        self.path, self.grid, self.name = path, grid, name
+    def __init__(self, file: Path | Source, grid: Grid, name: str, cache: ByteCache | None = None):
+        self.grid, self.name = grid, name
+        self.bbi = open_bigwig(file, cache)
 
     def info(self) -> dict[str, Any]:
-        with open_bigwig(self.path):
-            return pyramid_info(self.grid, name=self.name, datatype="vector")
+        return vector_info(self.grid, name=self.name)
 
-    def tiles(self, ids: Sequence[TileId]) -> list[Any]:
-        with open_bigwig(self.path) as reader:
-            names = own_names(reader, self.grid.assembly)
-            zooms = reader.zooms()
-
-            def read(locus: Locus, bin_width: int) -> Records:
-                return read_records(reader, names.get(locus.chrom), zooms, locus, bin_width)
-
-            return [self._tile(tile, read) for tile in ids]
-
-    def _tile(self, tile: TileId, read: Any) -> dict[str, Any]:
+    def tile(self, tile: TileId) -> dict[str, Any]:
         check_on_grid(self.grid, tile)
-        return wire.dense(bin_means(self.grid, tile.zoom, tile.x, read))
+        mode = aggregation_of(tile)
+        edges = self.grid.edges(tile.zoom, tile.x)
+        level = self.bbi.level(self.grid.bin_width(tile.zoom))
+        held = self._held(int(edges[0]), int(edges[-1]), level, SQUARES if mode == "mean" else HIGHS + 1)
+        values = aggregate(mode, held, edges)
+        self.bbi.source.check_current()
+        return wire.dense(values)
+
+    def _whole(self, level: Zoom, n_amounts: int) -> Stretches:
+        """A coarse level from end to end: tiles of whole chromosomes would gather it from everywhere each time."""
+
+        def make() -> tuple[Stretches, int]:
+            held = self._held(*self._genome, level, n_amounts)
+            return held, sum(column.nbytes for column in held)
+
+        key = (self.bbi.source.identity, self.grid.assembly.name, level.data_at, n_amounts)
+        return self.bbi.cache.get(key, make)
+
+    @cached_property
+    def _genome(self) -> tuple[int, int]:
+        return 0, self.grid.assembly.length
+
+    @cached_property
+    def _own(self) -> dict[str, Chrom]:
+        return own_chroms(self.bbi, self.grid.assembly)
+
+    def _held(self, start: int, end: int, level: Zoom | None, n_amounts: int) -> Stretches:
+        """What the file holds between two places of the absolute axis, or more."""
+        if level and self.bbi.n_blocks(level) <= WHOLE and (start, end) != self._genome:
+            return self._whole(level, n_amounts)
+        assembly = self.grid.assembly
+        pieces = [
+            _on_axis(rows, chrom, segment.offset - segment.locus.start, assembly.chromsizes[segment.locus.chrom])
+            for segment in assembly.segments(start, end)
+            if (chrom := self._own.get(segment.locus.chrom))
+            for rows in self.bbi.rows(level, chrom, segment.locus.start, segment.locus.end, n_amounts)
+        ]
+        return Stretches(*join(pieces)) if pieces else NOTHING
 
 
-@contextmanager
-def open_bigwig(path: Path) -> Iterator[Any]:
-    """A pybigtools reader; whatever goes wrong while it is read becomes one sentence."""
-    try:
-        reader = pybigtools.open(str(path))
-    except FileNotFoundError:
-        raise UnreadableFile(f"{path.name} is gone from {path.parent}.") from None
-    except (ValueError, OSError, pybigtools.BBIReadError) as error:
-        if not path.exists():
-            raise UnreadableFile(f"{path.name} is gone from {path.parent}.") from None
-        raise UnreadableFile(f"{path.name} cannot be read as bigWig: it is damaged, or another format.") from error
-    if not hasattr(reader, "is_bigwig") or not reader.is_bigwig:
-        raise UnreadableFile(f"{path.name} is a bigBed, not a bigWig.")
-    try:
-        with reader:
-            yield reader
-    except (pybigtools.BBIReadError, OSError) as error:
-        raise UnreadableFile(f"{path.name} is truncated or damaged: {error}. Copy or make it anew.") from error
+def base_sums(bbi: BBI, chrom: Chrom, start: int, n_bins: int, bin_width: int) -> NDArray[np.float64]:
+    """(2, n_bins) how many bases of each bin are covered, and the sum of their values; exact, from the data."""
+    edges = start + np.arange(n_bins + 1, dtype=np.int64) * bin_width
+    pieces = list(bbi.rows(None, chrom, int(edges[0]), int(edges[-1]), SQUARES))
+    if not pieces:
+        return np.zeros((2, n_bins))
+    rows = join(pieces)
+    held = Stretches(rows.starts - (chrom.id << 32), rows.ends - (chrom.id << 32), rows.amounts)
+    return totals_of(held, held.amounts[:SQUARES], edges)
 
 
-def own_names(reader: Any, assembly: Assembly) -> dict[str, str]:
-    """The assembly's chromosome name -> the file's own (`1` for `chr1`); what the assembly lacks is left out."""
-    names = {}
-    for own in reader.chroms():
+NOTHING = Stretches(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((5, 0)))
+
+
+def _on_axis(rows: Rows, chrom: Chrom, offset: int, size: int) -> Rows:
+    """Records of a chromosome on the absolute axis; a summary may reach past the chromosome's end, its bases do not."""
+    moved = offset - (chrom.id << 32)
+    return Rows(rows.starts + moved, np.minimum(rows.ends + moved, size + offset), rows.amounts)
+
+
+def open_bigwig(file: Path | Source, cache: ByteCache | None = None) -> BBI:
+    bbi = BBI(LocalSource(file) if isinstance(file, Path) else file, cache or ByteCache(SMALL_CACHE))
+    if not bbi.is_bigwig:
+        raise UnreadableFile(f"{bbi.source.name} is a bigBed, not a bigWig.")
+    return bbi
+
+
+def own_chroms(bbi: BBI, assembly: Assembly) -> dict[str, Chrom]:
+    """The assembly's chromosomes as the file has them, whatever it calls them; what the assembly lacks is left out."""
+    found: dict[str, Chrom] = {}
+    for own, chrom in bbi.chroms.items():
         try:
-            names[assembly.resolve(own)] = own
+            found.setdefault(assembly.resolve(own), chrom)
         except UnknownChromosome:
             continue
-    return names
+    return found
 
 
-def check_chromosomes(path: Path, assembly: Assembly) -> None:
+def check_bigwig(file: Path | Source, assembly: Assembly, report: Report = lambda done, total: None) -> None:
+    """Read every block of every level, so that nothing is found out only when somebody looks.
+
+    Raises
+    ------
+    UnreadableFile
+        It is missing, truncated, damaged, another format, or holds values that are not finite.
+    ChromosomesDoNotFit
+        Its chromosomes are not the assembly's.
+    """
+    bbi = open_bigwig(file)
+    check_chromosomes(bbi, assembly)
+    blocks = {level: bbi.n_blocks(level) for level in (None, *bbi.zooms)}
+    done = 0
+    for level, count in blocks.items():
+        for first in range(0, count, CHECKED_AT_ONCE):
+            bbi.check_blocks(level, first, min(first + CHECKED_AT_ONCE, count))
+            done += min(CHECKED_AT_ONCE, count - first)
+            report(done, sum(blocks.values()))
+
+
+CHECKED_AT_ONCE = 256  # blocks
+
+
+def check_chromosomes(bbi: BBI, assembly: Assembly) -> None:
     """Raise `ChromosomesDoNotFit` unless the file shares chromosomes with the assembly, all of equal size."""
-    with open_bigwig(path) as reader:
-        sizes = reader.chroms()
-        names = own_names(reader, assembly)
-    if not names:
+    own = own_chroms(bbi, assembly)
+    name = bbi.source.name
+    if not own:
         raise ChromosomesDoNotFit(
-            f"{path.name} has no chromosome of {assembly.name}: the file has {listing(sizes)}; "
+            f"{name} has no chromosome of {assembly.name}: the file has {listing(bbi.chroms)}; "
             f"{assembly.name} has {listing(assembly.chroms)}. Was it made on another assembly?"
         )
-    for chrom, own in names.items():
-        if sizes[own] != assembly.chromsizes[chrom]:
+    for chrom, found in own.items():
+        if found.size != assembly.chromsizes[chrom]:
             raise ChromosomesDoNotFit(
-                f"{path.name} was not made on {assembly.name}: its {own} is {sizes[own]:,} bp long, "
+                f"{name} was not made on {assembly.name}: its {chrom} is {found.size:,} bp long, "
                 f"in {assembly.name} it is {assembly.chromsizes[chrom]:,}."
             )
-
-
-def check_readable(path: Path) -> None:
-    """Read the ends of every chromosome at every level, so that a truncated file is found before it is served."""
-    with open_bigwig(path) as reader:
-        levels = reader.zooms()
-        for chrom, size in reader.chroms().items():
-            for start, end in ((0, 1), (size - 1, size)):
-                list(reader.records(chrom, start, end))
-                for level in levels:
-                    list(reader.zoom_records(level, chrom, start, end))
-
-
-def read_records(reader: Any, own: str | None, zooms: Sequence[int], locus: Locus, bin_width: int) -> Records:
-    """What the file holds over a locus, raw or summarised, whichever is the coarsest that half a bin allows."""
-    if own is None:
-        return _table(())
-    reduction = max((level for level in zooms if 2 * level <= bin_width), default=0)
-    if not reduction:
-        rows = ((s, e, v * (e - s), e - s) for s, e, v in reader.records(own, locus.start, locus.end))
-    else:
-        rows = (
-            (s, e, summary["sum"], summary["bases_covered"])
-            for s, e, summary in reader.zoom_records(reduction, own, locus.start, locus.end)
-        )
-    return _table(rows)
-
-
-_ROW = np.dtype([("start", np.int64), ("end", np.int64), ("sum", np.float64), ("covered", np.float64)])
-
-
-def _table(rows: Any) -> Records:
-    table = np.fromiter(rows, dtype=_ROW)
-    table = table[np.isfinite(table["sum"]) & (table["covered"] > 0)]
-    return Records(table["start"], table["end"], table["sum"], table["covered"])

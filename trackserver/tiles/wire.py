@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,29 @@ def dense(values: NDArray[np.floating[Any]]) -> dict[str, Any]:
     float32 always: HiGlass's float16 has three digits and flushes small values, which differences cannot bear.
     """
     raw = np.ascontiguousarray(values, dtype="<f4")
-    finite = raw[np.isfinite(raw)]
+    low, high = _extremes(raw)
     return {
         "dense": base64.b64encode(raw.tobytes()).decode("ascii"),
         "dtype": "float32",
         "shape": list(raw.shape),
         "size": 1,
-        "min_value": float(finite.min()) if finite.size else None,
-        "max_value": float(finite.max()) if finite.size else None,
+        "min_value": low,
+        "max_value": high,
     }
+
+
+def _extremes(raw: NDArray[np.float32]) -> tuple[float | None, float | None]:
+    """Of the finite values; None where there is none."""
+    low, high = (float(ufunc.reduce(raw, axis=None, initial=np.nan)) for ufunc in (np.fmin, np.fmax))
+    if isfinite(low) and isfinite(high):
+        return low, high
+    finite = raw[np.isfinite(raw)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (None, None)
+
+
+def encode(payload: Any) -> bytes:
+    """A payload's JSON; a NaN in it is a ValueError here rather than a page that hangs."""
+    return json.dumps(payload, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def decode_dense(payload: dict[str, Any]) -> NDArray[np.float32]:

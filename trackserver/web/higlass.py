@@ -1,4 +1,4 @@
-"""HiGlass's own API: tileset_info, tiles, chrom-sizes, suggest, tilesets.
+"""HiGlass's own API: tileset_info and tiles.
 
 Two answers depart from the one error shape, because the client reads them otherwise: an unknown uid in
 tileset_info, and a tile that cannot be made, are `{"error": …}` under their key in a 200. The Δ of an effect is
@@ -7,23 +7,18 @@ drawn by a track that cannot bear such a tile, so it gets a full array of gaps i
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterable
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 from flask import Blueprint, Response, jsonify, request
 
-from trackserver.catalogue.site import Site
-from trackserver.catalogue.store import TilesetRecord
-from trackserver.catalogue.tilesets import CHROMSIZES, GENES, assembly_records, open_tileset, pairs
-from trackserver.errors import InvalidRequest, TrackserverError, UnknownTileset
-from trackserver.genome.genes import Gene
+from trackserver.catalogue.opened import Handle
+from trackserver.errors import InvalidRequest, TrackserverError
 from trackserver.tiles import wire
-from trackserver.tiles.annotation import importance
 from trackserver.tiles.grid import TILE_SIZE
-from trackserver.tiles.tileset import TileId, parse_tile_id
+from trackserver.tiles.tileset import parse_tile_id
 from trackserver.web.state import here
 
 blueprint = Blueprint("higlass", __name__, url_prefix="/api/v1")
@@ -32,12 +27,12 @@ _log = logging.getLogger(__name__)
 
 @blueprint.get("/tileset_info/")
 def tileset_info() -> Response:
-    return jsonify({uid: _info(here().site, uid) for uid in request.args.getlist("d")})
+    return jsonify({uid: _info(uid) for uid in request.args.getlist("d")})
 
 
-def _info(site: Site, uid: str) -> dict[str, Any]:
+def _info(uid: str) -> dict[str, Any]:
     try:
-        return {"uid": uid, **open_tileset(site, uid).info()}
+        return {"uid": uid, **here().tilesets.get(uid).tileset.info()}
     except TrackserverError as error:
         return {"error": str(error)}
 
@@ -49,7 +44,10 @@ def tiles() -> Response:
     most = here().site.settings.max_tile_ids
     if len(ids) > most:
         raise InvalidRequest(f"{len(ids)} tiles in one request; this server gives at most {most} at a time.")
-    return jsonify(_tiles(here().site, ids))
+    handles: dict[str, Handle | TrackserverError] = {}
+    # Each tile is JSON already, and kept as such: to put them together is to join them.
+    parts = [json.dumps(text).encode() + b":" + _tile(text, handles) for text in ids]
+    return Response(b"{" + b",".join(parts) + b"}", mimetype="application/json")
 
 
 def _posted_ids() -> list[str]:
@@ -58,127 +56,37 @@ def _posted_ids() -> list[str]:
     sent = request.get_json(force=True, silent=True)
     if not isinstance(sent, list) or not all(isinstance(item, dict) for item in sent):
         raise InvalidRequest("The body should be a list of {tilesetUid, tileIds}.")
+    if not all(isinstance(item.get("tileIds", []), list) for item in sent):
+        raise InvalidRequest("The body should be a list of {tilesetUid, tileIds}, tileIds a list.")
     return [f"{item.get('tilesetUid')}.{tile}" for item in sent for tile in item.get("tileIds", [])]
 
 
-def _tiles(site: Site, texts: Iterable[str]) -> dict[str, Any]:
-    payloads: dict[str, Any] = {}
-    asked: list[tuple[str, TileId]] = []
-    for text in texts:
-        try:
-            asked.append((text, parse_tile_id(text)))
-        except TrackserverError as error:
-            payloads[text] = {"error": str(error)}
-    for uid, group in groupby(sorted(asked, key=lambda item: item[1].uid), key=lambda item: item[1].uid):
-        payloads.update(_tiles_of(site, uid, list(group)))
-    return payloads
-
-
-def _tiles_of(site: Site, uid: str, asked: list[tuple[str, TileId]]) -> dict[str, Any]:
-    """One tileset's tiles; a fault is that tile's alone."""
+def _tile(text: str, handles: dict[str, Handle | TrackserverError]) -> bytes:
+    """One tile's JSON; a fault is that tile's alone."""
     try:
-        tileset = open_tileset(site, uid)
+        tile = parse_tile_id(text)
+        return here().tilesets.tile(_handle(tile.uid, handles), tile)
     except TrackserverError as error:
-        return {text: _fault(uid, error) for text, _ in asked}
-    payloads = {}
-    for text, tile in asked:
+        return _fault(text, str(error))
+    except Exception:  # one tile's fault must not take the batch with it
+        _log.exception("Tile %s", text)
+        return _fault(text, "This tile could not be made.")
+
+
+def _handle(uid: str, handles: dict[str, Handle | TrackserverError]) -> Handle:
+    """Opened once a request, and refused once."""
+    if uid not in handles:
         try:
-            payloads[text] = tileset.tiles([tile])[0]
+            handles[uid] = here().tilesets.get(uid)
         except TrackserverError as error:
-            payloads[text] = _fault(uid, error)
-        except Exception as error:  # one tile's fault must not take the batch with it
-            _log.exception("Tile %s", text)
-            payloads[text] = _fault(uid, error)
-    return payloads
+            handles[uid] = error
+    found = handles[uid]
+    if isinstance(found, TrackserverError):
+        raise found
+    return found
 
 
-def _fault(uid: str, error: Exception) -> dict[str, Any]:
-    if uid.endswith("-delta"):
-        return wire.dense(np.full(TILE_SIZE, np.nan, np.float32))
-    return {"error": str(error) if isinstance(error, TrackserverError) else "This tile could not be made."}
-
-
-@blueprint.get("/chrom-sizes/")
-def chrom_sizes() -> Response:
-    """`name<TAB>size` lines in drawing order; `type=json` with `cum=1` adds offsets."""
-    uid = request.args.get("id", "")
-    info = open_tileset(here().site, uid if uid else f"{CHROMSIZES}{here().site.default_assembly}").info()
-    if request.args.get("type") != "json":
-        lines = "".join(f"{name}\t{size}\n" for name, size in info["chromsizes"])
-        return Response(lines, mimetype="text/tab-separated-values")
-    sizes, offset = {}, 0
-    for name, size in info["chromsizes"]:
-        sizes[name] = {"size": size, "offset": offset} if request.args.get("cum") else {"size": size}
-        offset += size
-    return jsonify(sizes)
-
-
-@blueprint.get("/available-chrom-sizes/")
-def available_chrom_sizes() -> Response:
-    results = [_listed(record, None) for record in assembly_records(here().site) if record.datatype == "chromsizes"]
-    return jsonify(count=len(results), results=results)
-
-
-@blueprint.get("/suggest/")
-def suggest() -> Response:
-    uid = request.args.get("d", "")
-    name = uid.removeprefix(GENES)
-    genes = here().site.genes(name) if uid.startswith(GENES) and name in here().site.assembly_names else None
-    if genes is None:
-        raise UnknownTileset(uid)
-    return jsonify([_suggestion(gene) for gene in genes.search(request.args.get("ac", ""))])
-
-
-def _suggestion(gene: Gene) -> dict[str, Any]:
-    locus = gene.locus
-    return {
-        "chr": locus.chrom, "txStart": locus.start, "txEnd": locus.end,
-        "score": importance(gene), "geneName": gene.name,
-    }  # fmt: skip
-
-
-@blueprint.get("/tilesets/")
-def tilesets() -> Response:
-    """The catalogue, with HiGlass's filters: `ac` in the name, `t` file type, `dt` data types, limit, offset."""
-    site = here().site
-    records = [*assembly_records(site), *site.catalogue.tilesets()]
-    paired = pairs(records)
-    wanted = [record for record in records if _wanted(record)]
-    offset, limit = _whole("offset", 0), _whole("limit", 100)
-    results = [_listed(record, paired.get(record.uid)) for record in wanted[offset : offset + limit]]
-    return jsonify(count=len(wanted), next=None, previous=None, results=results)
-
-
-@blueprint.get("/tilesets/<uid>/")
-def tileset(uid: str) -> Response:
-    site = here().site
-    record = next((r for r in assembly_records(site) if r.uid == uid), None) or site.catalogue.tileset(uid)
-    return jsonify(**_listed(record, pairs(site.catalogue.tilesets()).get(uid)), provenance=record.provenance)
-
-
-def _wanted(record: TilesetRecord) -> bool:
-    name, types, files = request.args.get("ac", ""), request.args.getlist("dt"), request.args.getlist("t")
-    return (
-        name.lower() in record.name.lower()
-        and (not types or record.datatype in types)
-        and (not files or record.filetype in files)
-    )
-
-
-def _whole(name: str, default: int) -> int:
-    text = request.args.get(name, str(default))
-    if not text.isdecimal():
-        raise InvalidRequest(f"{name} should be a whole number, not '{text}'.")
-    return int(text)
-
-
-def _listed(record: TilesetRecord, pair: str | None) -> dict[str, Any]:
-    group = f"Predicted by {record.model}" if record.model else record.kind.capitalize()
-    return {
-        "uuid": record.uid, "name": record.name, "datatype": record.datatype, "filetype": record.filetype,
-        "coordSystem": record.assembly, "coordSystem2": "", "private": False, "owner": "", "project_owner": "",
-        "project_name": group, "description": "", "created": record.created.isoformat(),
-        "kind": record.kind, "assay": record.assay, "biosample": record.biosample, "target": record.target,
-        "strand": record.strand, "accession": record.accession, "model": record.model,
-        "track_index": record.track_index, "pair": pair,
-    }  # fmt: skip
+def _fault(text: str, sentence: str) -> bytes:
+    if text.split(".")[0].endswith("-delta"):
+        return wire.encode(wire.dense(np.full(TILE_SIZE, np.nan, np.float32)))
+    return wire.encode({"error": sentence})

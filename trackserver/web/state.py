@@ -9,6 +9,8 @@ from typing import Any
 from flask import Flask, Response, current_app, request
 from flask.json.provider import DefaultJSONProvider
 
+from trackserver.catalogue.listing import Listing
+from trackserver.catalogue.opened import Opened
 from trackserver.catalogue.site import Site
 from trackserver.errors import InvalidRequest
 from trackserver.jobs import Jobs
@@ -24,6 +26,8 @@ CONTENT_POLICY = (
 class State:
     site: Site
     jobs: Jobs
+    tilesets: Opened
+    listing: Listing
 
 
 class StrictJSON(DefaultJSONProvider):

@@ -1,0 +1,130 @@
+"""Tilesets of a site, opened once for each version of their file, and the tiles they gave.
+
+Everything kept is kept by what the file is (its inode, size and time of change; on the web its ETag), so a file that is
+replaced is the new one at the next request, and one that comes back after it was gone is served again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from cachetools import LRUCache, TTLCache
+
+from trackserver.catalogue.effects import effect_version, is_effect_uid, open_effect_tileset
+from trackserver.catalogue.site import Site
+from trackserver.catalogue.store import TilesetRecord
+from trackserver.catalogue.tilesets import guard_of, is_assembly_uid, open_assembly_tileset
+from trackserver.errors import FileChanged, UnreadableFile
+from trackserver.tiles import wire
+from trackserver.tiles.cache import ByteCache
+from trackserver.tiles.grid import Grid
+from trackserver.tiles.kinds import open_file
+from trackserver.tiles.source import identity_at, is_remote, open_remote
+from trackserver.tiles.tileset import TileId, Tileset
+
+RECORDS_HELD = 1.0  # seconds for which the catalogue is not asked again
+REMOTE_HELD = 60.0  # seconds after which a remote file's version is asked for anew
+MOST_OPEN = 512  # tilesets held open; each may hold a file
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A tileset and the version of what it is made of."""
+
+    uid: str
+    version: str
+    tileset: Tileset
+
+
+class Opened:
+    """A process's open tilesets. Safe from several threads."""
+
+    def __init__(self, site: Site):
+        self.site = site
+        most = site.settings.cache_mb << 20
+        self.blocks, self.payloads = ByteCache(most * 3 // 4), ByteCache(most // 4)
+        self._records: TTLCache[str, TilesetRecord] = TTLCache(100_000, RECORDS_HELD)
+        self._handles: LRUCache[str, tuple[Handle, float]] = LRUCache(MOST_OPEN)
+        self._lock = threading.Lock()
+
+    def get(self, uid: str) -> Handle:
+        """The tileset of a uid, of the version that is there now.
+
+        Raises
+        ------
+        UnknownTileset, UnreadableFile
+            There is none, or its file is gone or damaged.
+        """
+        if is_effect_uid(uid):
+            return self._held(uid, effect_version(self.site, uid)) or self._keep(
+                uid, effect_version(self.site, uid), open_effect_tileset(self.site, uid)
+            )
+        if is_assembly_uid(uid):
+            return self._held(uid, "") or self._keep(uid, "", open_assembly_tileset(self.site, uid))
+        record = self._record(uid)
+        return self._open_remote(record) if is_remote(record.path) else self._open_local(record)
+
+    def tile(self, handle: Handle, tile: TileId) -> bytes:
+        """The JSON of one tile. A file that is written to meanwhile is opened anew, once."""
+        try:
+            return self._payload(handle, tile)
+        except (FileChanged, UnreadableFile):
+            self._forget(handle.uid)
+            fresh = self.get(handle.uid)
+            if fresh.version == handle.version:
+                raise
+            return self._payload(fresh, tile)
+
+    def _payload(self, handle: Handle, tile: TileId) -> bytes:
+        def make() -> tuple[bytes, int]:
+            encoded = wire.encode(handle.tileset.tile(tile))
+            return encoded, len(encoded)
+
+        key = handle.version, handle.uid, tile.zoom, tile.x, tile.y, tile.modifier
+        return self.payloads.get(key, make)
+
+    def _record(self, uid: str) -> TilesetRecord:
+        with self._lock:
+            found = self._records.get(uid)
+        if found is None:
+            found = self.site.catalogue.tileset(uid)
+            with self._lock:
+                self._records[uid] = found
+        return found
+
+    def _open_local(self, record: TilesetRecord) -> Handle:
+        path = self.site.inside(record.path)
+        version = f"{record.path} {record.name} {identity_at(path)}"
+        if held := self._held(record.uid, version):
+            return held
+        grid = Grid(self.site.assembly(record.assembly))
+        return self._keep(record.uid, version, open_file(record.filetype, path, grid, record.name, self.blocks))
+
+    def _open_remote(self, record: TilesetRecord) -> Handle:
+        with self._lock:
+            held, opened = self._handles.get(record.uid, (None, 0.0))
+        if held and time.monotonic() - opened < REMOTE_HELD:
+            return held
+        source = open_remote(record.path, guard_of(self.site, record))
+        if held and held.version == source.identity:
+            return self._keep(record.uid, held.version, held.tileset)
+        grid = Grid(self.site.assembly(record.assembly))
+        tileset = open_file(record.filetype, source, grid, record.name, self.blocks)
+        return self._keep(record.uid, source.identity, tileset)
+
+    def _held(self, uid: str, version: str) -> Handle | None:
+        with self._lock:
+            held, _ = self._handles.get(uid, (None, 0.0))
+        return held if held and held.version == version else None
+
+    def _keep(self, uid: str, version: str, tileset: Tileset) -> Handle:
+        handle = Handle(uid, version, tileset)
+        with self._lock:
+            self._handles[uid] = handle, time.monotonic()
+        return handle
+
+    def _forget(self, uid: str) -> None:
+        with self._lock:
+            self._handles.pop(uid, None)

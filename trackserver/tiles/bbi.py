@@ -1,0 +1,333 @@
+"""bigWig and bigBed files, read in numpy: a block is inflated once, and shared by all tiles that touch it.
+
+Format: Kent et al., "BigWig and BigBed: enabling browsing of large distributed datasets", Bioinformatics 2010,
+supplement; https://github.com/ucscGenomeBrowser/kent, src/inc/bbiFile.h. Both byte orders are read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from trackserver.errors import UnreadableFile
+from trackserver.tiles.cache import ByteCache
+from trackserver.tiles.source import Source
+
+BIGWIG, BIGBED = 0x888FFC26, 0x8789F2EB
+_TREE, _CHROMS = 0x2468ACE0, 0x78CA8C91
+HEAD = 1 << 16  # read at once: header, zoom levels and, as a rule, chromosome names
+MOST_INDEX = 1 << 27  # bytes of an index; a file of a billion records has 32 MB
+MOST_BLOCK = 1 << 26  # bytes a block may unfold to
+# Blocks read and decoded together, of a zoom level and of the data: a tile takes several summaries' blocks, but often
+# only one of the data's.
+RUN_OF_LEVEL, RUN_OF_DATA = 4, 2
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Zoom(NamedTuple):
+    reduction: int
+    data_at: int
+    index_at: int
+
+
+class Chrom(NamedTuple):
+    id: int
+    size: int
+
+
+class Index(NamedTuple):
+    """Where a level's blocks lie. Keys are chromosome id << 32 | position, ends up to the furthest so far."""
+
+    starts: Integers
+    reach: Integers
+    offsets: Integers
+    sizes: Integers
+
+
+class Rows(NamedTuple):
+    """Records of a level in the file's order; places are chromosome id << 32 | position.
+
+    amounts : float64 (2 or 5, n), the first rows of `grid.Stretches`: a mean needs two, which is less to make and keep
+    """
+
+    starts: Integers
+    ends: Integers
+    amounts: Floats
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a bigBed: `rest` is what follows the three columns of place, tab-separated."""
+
+    start: int
+    end: int
+    rest: str
+
+
+class BBI:
+    """One version of a bigWig or bigBed file.
+
+    Raises
+    ------
+    UnreadableFile
+        On opening or reading: it is neither, or truncated, or damaged.
+    """
+
+    def __init__(self, source: Source, cache: ByteCache):
+        self.source, self.cache = source, cache
+        self._indexes: dict[int, Index] = {}
+        with _damage(source):
+            self._open()
+
+    def _open(self) -> None:
+        self._head = self.source.read(0, min(HEAD, self.source.size))
+        self.order = "<" if self._number(0, "<I") in (BIGWIG, BIGBED) else ">"
+        magic, self.version, n_zooms = struct.unpack_from(f"{self.order}IHH", self._head)
+        if magic not in (BIGWIG, BIGBED):
+            raise UnreadableFile(f"{self.source.name} is neither bigWig nor bigBed; it may be damaged.")
+        self.is_bigwig = magic == BIGWIG
+        at = struct.unpack_from(f"{self.order}QQQHHQQI", self._head, 8)
+        self._chroms_at, self._data_at, self._index_at = at[:3]
+        self.n_fields, self._auto_sql_at, self._unfolded = at[3], at[5], at[7]
+        zooms = [struct.unpack_from(f"{self.order}IIQQ", self._head, 64 + 24 * i) for i in range(n_zooms)]
+        self.zooms = tuple(sorted(Zoom(reduction, data, index) for reduction, _, data, index in zooms if reduction))
+
+    def _number(self, at: int, form: str) -> int:
+        return int(struct.unpack_from(form, self._head, at)[0])
+
+    def _read(self, start: int, length: int) -> bytes:
+        if start + length <= len(self._head):
+            return self._head[start : start + length]
+        return self.source.read(start, length)
+
+    @cached_property
+    def chroms(self) -> dict[str, Chrom]:
+        """The file's own names, in its order."""
+        with _damage(self.source):
+            magic, _, key_size, _, count = struct.unpack_from(f"{self.order}IIIIQ", self._read(self._chroms_at, 32))
+            if magic != _CHROMS or key_size > 255 or count > 5_000_000:
+                raise ValueError("its list of chromosomes")
+            return dict(self._leaves(self._chroms_at + 32, key_size, depth=0))
+
+    def _leaves(self, at: int, key_size: int, depth: int) -> Iterator[tuple[str, Chrom]]:
+        if depth > 16:
+            raise ValueError("its list of chromosomes")
+        is_leaf, _, count = struct.unpack(f"{self.order}BBH", self._read(at, 4))
+        width = key_size + 8
+        data = self._read(at + 4, count * width)
+        for i in range(count):
+            key = data[i * width : i * width + key_size].rstrip(b"\0").decode()
+            if is_leaf:
+                yield key, Chrom(*struct.unpack_from(f"{self.order}II", data, i * width + key_size))
+            else:
+                (child,) = struct.unpack_from(f"{self.order}Q", data, i * width + key_size)
+                yield from self._leaves(child, key_size, depth + 1)
+
+    def level(self, bin_width: float) -> Zoom | None:
+        """The coarsest zoom level with two or more summaries a bin; None for the data themselves."""
+        return max((zoom for zoom in self.zooms if 2 * zoom.reduction <= bin_width), default=None)
+
+    def rows(self, level: Zoom | None, chrom: Chrom, start: int, end: int, n_amounts: int = 5) -> Iterator[Rows]:
+        """Records of a level that overlap a stretch of a chromosome, in order, run of blocks by run."""
+        low, high = (chrom.id << 32) + start, (chrom.id << 32) + end
+        with _damage(self.source):
+            for run in self._runs(level, low, high):
+                rows = self._decoded(level, run, n_amounts)
+                first = rows.ends.searchsorted(low, "right")
+                last = rows.starts.searchsorted(high, "left")
+                if first < last:
+                    yield Rows(rows.starts[first:last], rows.ends[first:last], rows.amounts[:, first:last])
+
+    def n_blocks(self, level: Zoom | None) -> int:
+        with _damage(self.source):
+            return len(self._index(level).starts)
+
+    def check_blocks(self, level: Zoom | None, first: int, last: int) -> None:
+        """Read and decode some blocks; raises where one is damaged or holds values that are not finite."""
+        with _damage(self.source):
+            for block in self._blocks(level, first, last):
+                rows = _summaries(block, self.order, 2) if level else _section(block, self.order, 2)
+                if not level and len(rows.starts) < _count(block, self.order):
+                    raise UnreadableFile(f"{self.source.name} holds values that are not finite; make it without them.")
+
+    def entries(self, chrom: Chrom, start: int, end: int) -> Iterator[Entry]:
+        """Lines of a bigBed that overlap a stretch of a chromosome, in the file's order."""
+        low, high = (chrom.id << 32) + start, (chrom.id << 32) + end
+        with _damage(self.source):
+            for first, last in self._runs(None, low, high):
+                for block in self._blocks(None, first, last):
+                    for chrom_id, entry in _lines(block, self.order):
+                        if chrom_id == chrom.id and entry.start < end and entry.end > start:
+                            yield entry
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The names of a bigBed's columns, from its autoSql; empty where it has none."""
+        if not self._auto_sql_at:
+            return ()
+        with _damage(self.source):
+            text = self._read(self._auto_sql_at, min(HEAD, self.source.size - self._auto_sql_at))
+            lines = text.split(b"\0")[0].decode("utf-8", "replace").splitlines()
+            found = [line.split(";")[0].split() for line in lines if ";" in line]
+            return tuple(words[-1] for words in found if len(words) > 1)
+
+    def _runs(self, level: Zoom | None, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """The runs of blocks (first, last) that may hold something between two keys."""
+        index, length = self._index(level), RUN_OF_LEVEL if level else RUN_OF_DATA
+        first = int(index.reach.searchsorted(low, "right"))
+        last = int(index.starts.searchsorted(high, "left"))
+        if first < last:
+            for begin in range(first // length * length, last, length):
+                yield begin, min(begin + length, len(index.starts))
+
+    def _index(self, level: Zoom | None) -> Index:
+        at = level.index_at if level else self._index_at
+        if at not in self._indexes:
+            self._indexes[at] = self._read_index(at)
+        return self._indexes[at]
+
+    def _read_index(self, at: int) -> Index:
+        """All leaves of an R tree, read at once: they lie together, and up to the next part of the file."""
+        parts = [self._data_at, self._index_at, self._chroms_at, self.source.size]
+        parts += [offset for zoom in self.zooms for offset in (zoom.data_at, zoom.index_at)]
+        end = min(offset for offset in parts if offset > at)
+        if end - at > MOST_INDEX:
+            raise ValueError("its index")
+        data = self.source.read(at, end - at)
+        if struct.unpack_from(f"{self.order}I", data)[0] != _TREE:
+            raise ValueError("its index")
+        items = np.concatenate([np.empty((0, 8), np.int64), *_leaf_items(data, 48, at, self.order, 0)])
+        low, high = (4, 5) if self.order == "<" else (5, 4)
+        size_low, size_high = low + 2, high + 2
+        return Index(
+            starts=items[:, 0] << 32 | items[:, 1],
+            reach=np.maximum.accumulate(items[:, 2] << 32 | items[:, 3]),
+            offsets=items[:, high] << 32 | items[:, low],
+            sizes=items[:, size_high] << 32 | items[:, size_low],
+        )
+
+    def _decoded(self, level: Zoom | None, run: tuple[int, int], n_amounts: int) -> Rows:
+        def make() -> tuple[Rows, int]:
+            blocks = self._blocks(level, *run)
+            if level:  # records of one kind: as many blocks as one
+                rows = _summaries(b"".join(blocks), self.order, n_amounts)
+            else:
+                rows = join([_section(block, self.order, n_amounts) for block in blocks])
+            return rows, sum(column.nbytes for column in rows)
+
+        return self.cache.get((self.source.identity, level.data_at if level else 0, run, n_amounts), make)
+
+    def _blocks(self, level: Zoom | None, first: int, last: int) -> list[bytes]:
+        """Some consecutive blocks, read in one piece where they lie in one, and inflated."""
+        index = self._index(level)
+        offsets, sizes = index.offsets[first:last], index.sizes[first:last]
+        begin, end = int(offsets.min()), int((offsets + sizes).max())
+        if end - begin > 2 * int(sizes.sum()) + HEAD:  # scattered
+            pieces = [self.source.read(int(o), int(s)) for o, s in zip(offsets, sizes, strict=True)]
+        else:
+            data = self.source.read(begin, end - begin)
+            pieces = [data[o - begin : o - begin + s] for o, s in zip(offsets.tolist(), sizes.tolist(), strict=True)]
+        return [self._inflate(piece) for piece in pieces] if self._unfolded else pieces
+
+    def _inflate(self, piece: bytes) -> bytes:
+        stream = isal_zlib.decompressobj()
+        inflated = stream.decompress(piece, MOST_BLOCK)
+        if not stream.eof:
+            raise ValueError("a block")
+        return bytes(inflated)
+
+
+def _leaf_items(data: bytes, at: int, base: int, order: str, depth: int) -> Iterator[Integers]:
+    """(n, 8) the 32-bit words of each leaf: chromosome, start, last chromosome, end, offset and size in two halves."""
+    if depth > 16 or at < 0:
+        raise ValueError("its index")
+    is_leaf, _, count = struct.unpack_from(f"{order}BBH", data, at)
+    if is_leaf:
+        yield np.frombuffer(data, f"{order}u4", count * 8, at + 4).reshape(-1, 8).astype(np.int64)
+        return
+    node = np.dtype([("place", f"{order}u4", 4), ("child", f"{order}u8")])
+    for child in np.frombuffer(data, node, count, at + 4)["child"].tolist():
+        yield from _leaf_items(data, child - base, base, order, depth + 1)
+
+
+def join(pieces: Sequence[Rows]) -> Rows:
+    """Pieces end to end."""
+    if len(pieces) == 1:
+        return pieces[0]
+    starts, ends, amounts = zip(*pieces, strict=True)
+    return Rows(np.concatenate(starts), np.concatenate(ends), np.concatenate(amounts, axis=1))
+
+
+def _summaries(blocks: bytes, order: str, n_amounts: int) -> Rows:
+    """Blocks of a zoom level: chromosome, start, end, covered; then least, greatest, sum, sum of squares as floats."""
+    words = np.frombuffer(blocks, f"{order}u4").reshape(-1, 8)
+    floats = words.view(f"{order}f4")
+    good = (words[:, 3] > 0) & (words[:, 2] > words[:, 1]) & np.isfinite(floats[:, 6])
+    if not good.all():
+        words, floats = words[good], floats[good]
+    places = words[:, :3].astype(np.int64)
+    places[:, 0] <<= 32
+    amounts = np.empty((n_amounts, len(words)))
+    amounts[0], amounts[1] = words[:, 3], floats[:, 6]
+    if n_amounts > 2:
+        amounts[2], amounts[3], amounts[4] = floats[:, 7], floats[:, 4], floats[:, 5]
+    return Rows(places[:, 0] + places[:, 1], places[:, 0] + places[:, 2], amounts)
+
+
+def _section(block: bytes, order: str, n_amounts: int) -> Rows:
+    """A block of the data: bedGraph (1), variable steps (2) or fixed steps (3)."""
+    chrom, start, _, step, span, kind, _, count = struct.unpack_from(f"{order}IIIIIBBH", block)
+    words_each = {1: 3, 2: 2, 3: 1}[kind] if kind in (1, 2, 3) else 0
+    if not words_each:
+        raise ValueError("a block")
+    words = np.frombuffer(block, f"{order}u4", count * words_each, 24).reshape(-1, words_each)
+    values = words.view(f"{order}f4")[:, -1].astype(np.float64)
+    starts = words[:, 0].astype(np.int64) if kind < 3 else start + step * np.arange(count, dtype=np.int64)
+    lengths = words[:, 1] - starts if kind == 1 else np.full(count, span, np.int64)
+    good = np.isfinite(values) & (lengths > 0)
+    if not good.all():
+        starts, lengths, values = starts[good], lengths[good], values[good]
+    amounts = np.empty((n_amounts, len(starts)))
+    amounts[0] = lengths
+    np.multiply(values, lengths, out=amounts[1])
+    if n_amounts > 2:
+        np.multiply(values, amounts[1], out=amounts[2])
+        amounts[3] = amounts[4] = values
+    starts += chrom << 32
+    return Rows(starts, starts + lengths, amounts)
+
+
+def _count(block: bytes, order: str) -> int:
+    return int(struct.unpack_from(f"{order}H", block, 22)[0])
+
+
+def _lines(block: bytes, order: str) -> Iterator[tuple[int, Entry]]:
+    at = 0
+    while at + 12 <= len(block):
+        chrom, start, end = struct.unpack_from(f"{order}III", block, at)
+        stop = block.index(b"\0", at + 12)
+        yield chrom, Entry(start, end, block[at + 12 : stop].decode("utf-8", "replace"))
+        at = stop + 1
+
+
+class _damage:  # noqa: N801  (reads as a statement)
+    """Whatever goes wrong while bytes are made sense of becomes one sentence."""
+
+    def __init__(self, source: Source):
+        self.source = source
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, struct.error | ValueError | OverflowError | IndexError | isal_zlib.error | MemoryError):
+            raise UnreadableFile(f"{self.source.name} is damaged or truncated. Copy or make it anew.") from error

@@ -1,0 +1,39 @@
+"""A visitor's own file, shown beside the site's: HiGlass's `register_url`."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trackserver.catalogue.remote import MOST_NAME, Registration, register
+from trackserver.errors import InvalidRequest
+from trackserver.models.card import first_problem
+from trackserver.web.state import body, here
+
+blueprint = Blueprint("register", __name__, url_prefix="/api/v1")
+
+
+class Asked(BaseModel):
+    """The body, in HiGlass's words; what else its clients send is not needed."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    fileurl: str = Field(min_length=1, max_length=2000)
+    filetype: str = Field(max_length=40)
+    datatype: str | None = None
+    coordSystem: str | None = Field(None, max_length=100)  # noqa: N815 - HiGlass's name
+    name: str | None = Field(None, max_length=MOST_NAME)
+    uid: str | None = Field(None, max_length=100)
+
+
+@blueprint.post("/register_url/")
+def register_url() -> tuple[Response, int]:
+    try:
+        asked = Asked.model_validate(body())
+    except ValidationError as error:
+        raise InvalidRequest(f"This file cannot be registered: {first_problem(error)}.") from error
+    record, new = register(
+        here().site,
+        Registration(asked.fileurl, asked.filetype, asked.coordSystem or "", asked.name or "", asked.uid or ""),
+    )
+    return jsonify(uid=record.uid), 201 if new else 200
