@@ -28,6 +28,7 @@ MOST_BLOCK = 1 << 26  # bytes a block may unfold to
 # Blocks read and decoded together, of a zoom level and of the data: a tile takes several summaries' blocks, but often
 # only one of the data's.
 RUN_OF_LEVEL, RUN_OF_DATA = 4, 2
+MOST_MENDED = 64  # summaries of a run: libBigWig leaves one at each of its own blocks, more is another kind of damage
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -140,8 +141,7 @@ class BBI:
         """Records of a level that overlap a stretch of a chromosome, in order, run of blocks by run."""
         low, high = (chrom.id << 32) + start, (chrom.id << 32) + end
         with _damage(self.source):
-            for run in self._runs(level, low, high):
-                rows = self._decoded(level, run, n_amounts)
+            for rows in self._decoded(level, self._runs(level, low, high), n_amounts):
                 first = rows.ends.searchsorted(low, "right")
                 last = rows.starts.searchsorted(high, "left")
                 if first < last:
@@ -155,7 +155,7 @@ class BBI:
         """Read and decode some blocks; raises where one is damaged or holds values that are not finite."""
         with _damage(self.source):
             for block in self._blocks(level, first, last):
-                rows = _summaries(block, self.order, 2) if level else _section(block, self.order, 2)
+                rows = _summaries(block, self.order) if level else _section(block, self.order, 2)
                 if not level and len(rows.starts) < _count(block, self.order):
                     raise UnreadableFile(f"{self.source.name} holds values that are not finite; make it without them.")
 
@@ -180,14 +180,14 @@ class BBI:
             found = [line.split(";")[0].split() for line in lines if ";" in line]
             return tuple(words[-1] for words in found if len(words) > 1)
 
-    def _runs(self, level: Zoom | None, low: int, high: int) -> Iterator[tuple[int, int]]:
+    def _runs(self, level: Zoom | None, low: int, high: int) -> list[tuple[int, int]]:
         """The runs of blocks (first, last) that may hold something between two keys."""
         index, length = self._index(level), RUN_OF_LEVEL if level else RUN_OF_DATA
         first = int(index.reach.searchsorted(low, "right"))
         last = int(index.starts.searchsorted(high, "left"))
-        if first < last:
-            for begin in range(first // length * length, last, length):
-                yield begin, min(begin + length, len(index.starts))
+        if first >= last:
+            return []
+        return [(b, min(b + length, len(index.starts))) for b in range(first // length * length, last, length)]
 
     def _index(self, level: Zoom | None) -> Index:
         at = level.index_at if level else self._index_at
@@ -215,30 +215,64 @@ class BBI:
             sizes=items[:, size_high] << 32 | items[:, size_low],
         )
 
-    def _decoded(self, level: Zoom | None, run: tuple[int, int], n_amounts: int) -> Rows:
-        def make() -> tuple[Rows, int]:
-            blocks = self._blocks(level, *run)
-            if level:  # records of one kind: as many blocks as one
-                rows = _summaries(b"".join(blocks), self.order, n_amounts)
-            else:
-                rows = join([_section(block, self.order, n_amounts) for block in blocks])
-            return rows, sum(column.nbytes for column in rows)
+    def _decoded(self, level: Zoom | None, runs: list[tuple[int, int]], n_amounts: int) -> list[Rows]:
+        """The records of neighbouring runs; those that are not held are read in one piece."""
+        keys = [(self.source.identity, level.data_at if level else 0, run, n_amounts) for run in runs]
+        held: list[Rows | None] = [self.cache.held(key) for key in keys]
+        missing = [number for number, rows in enumerate(held) if rows is None]
+        if missing:
+            first, last = runs[missing[0]][0], runs[missing[-1]][1]
+            blocks = self._pieces(level, first, last)
+            for number in missing:
+                begin, end = runs[number]
+                rows = self._decode(level, blocks[begin - first : end - first], n_amounts)
+                self.cache.keep(keys[number], rows, sum(column.nbytes for column in rows))
+                held[number] = rows
+        return [rows for rows in held if rows is not None]
 
-        return self.cache.get((self.source.identity, level.data_at if level else 0, run, n_amounts), make)
+    def _decode(self, level: Zoom | None, pieces: list[bytes], n_amounts: int) -> Rows:
+        blocks = [self._inflate(piece) for piece in pieces]
+        if not level:
+            return join([_section(block, self.order, n_amounts) for block in blocks])
+        rows = _summaries(b"".join(blocks), self.order)  # records of one kind: as many blocks as one
+        for number in _impossible(rows):
+            rows.amounts[:, number] = self._mended(level, rows, number)
+        return rows if n_amounts == len(rows.amounts) else rows._replace(amounts=rows.amounts[:n_amounts].copy())
+
+    def _mended(self, level: Zoom, wrong: Rows, number: int) -> Floats:
+        """What a summary should have said: its one value, or what the next finer level says.
+
+        Of a file that is far away that would be many requests, so there it says nothing.
+        """
+        covered, _, _, value, highest = wrong.amounts[:, number]
+        if value == highest:
+            return np.array([covered, value * covered, value * value * covered, value, value])
+        if not self.source.near:
+            return np.zeros(5)
+        low, high = int(wrong.starts[number]), int(wrong.ends[number])
+        finer = max((zoom for zoom in self.zooms if zoom < level), default=None)
+        rows = join(self._decoded(finer, self._runs(finer, low, high), 5))
+        share = np.clip((np.minimum(rows.ends, high) - np.maximum(rows.starts, low)) / (rows.ends - rows.starts), 0, 1)
+        inside = share > 0
+        covered, sums, squares = (rows.amounts[:3] * share).sum(axis=1)
+        return np.array([covered, sums, squares, rows.amounts[3][inside].min(), rows.amounts[4][inside].max()])
 
     def _blocks(self, level: Zoom | None, first: int, last: int) -> list[bytes]:
-        """Some consecutive blocks, read in one piece where they lie in one, and inflated."""
+        return [self._inflate(piece) for piece in self._pieces(level, first, last)]
+
+    def _pieces(self, level: Zoom | None, first: int, last: int) -> list[bytes]:
+        """Some consecutive blocks as they lie in the file, read at once unless they are scattered."""
         index = self._index(level)
         offsets, sizes = index.offsets[first:last], index.sizes[first:last]
         begin, end = int(offsets.min()), int((offsets + sizes).max())
-        if end - begin > 2 * int(sizes.sum()) + HEAD:  # scattered
-            pieces = [self.source.read(int(o), int(s)) for o, s in zip(offsets, sizes, strict=True)]
-        else:
-            data = self.source.read(begin, end - begin)
-            pieces = [data[o - begin : o - begin + s] for o, s in zip(offsets.tolist(), sizes.tolist(), strict=True)]
-        return [self._inflate(piece) for piece in pieces] if self._unfolded else pieces
+        if end - begin > 2 * int(sizes.sum()) + HEAD:
+            return [self.source.read(int(o), int(s)) for o, s in zip(offsets, sizes, strict=True)]
+        data = self.source.read(begin, end - begin)
+        return [data[o - begin : o - begin + s] for o, s in zip(offsets.tolist(), sizes.tolist(), strict=True)]
 
     def _inflate(self, piece: bytes) -> bytes:
+        if not self._unfolded:
+            return piece
         stream = isal_zlib.decompressobj()
         inflated = stream.decompress(piece, MOST_BLOCK)
         if not stream.eof:
@@ -267,7 +301,7 @@ def join(pieces: Sequence[Rows]) -> Rows:
     return Rows(np.concatenate(starts), np.concatenate(ends), np.concatenate(amounts, axis=1))
 
 
-def _summaries(blocks: bytes, order: str, n_amounts: int) -> Rows:
+def _summaries(blocks: bytes, order: str) -> Rows:
     """Blocks of a zoom level: chromosome, start, end, covered; then least, greatest, sum, sum of squares as floats."""
     words = np.frombuffer(blocks, f"{order}u4").reshape(-1, 8)
     floats = words.view(f"{order}f4")
@@ -276,11 +310,22 @@ def _summaries(blocks: bytes, order: str, n_amounts: int) -> Rows:
         words, floats = words[good], floats[good]
     places = words[:, :3].astype(np.int64)
     places[:, 0] <<= 32
-    amounts = np.empty((n_amounts, len(words)))
-    amounts[0], amounts[1] = words[:, 3], floats[:, 6]
-    if n_amounts > 2:
-        amounts[2], amounts[3], amounts[4] = floats[:, 7], floats[:, 4], floats[:, 5]
+    amounts = np.empty((5, len(words)))
+    amounts[0], amounts[1:3], amounts[3:5] = words[:, 3], floats[:, 6:8].T, floats[:, 4:6].T
     return Rows(places[:, 0] + places[:, 1], places[:, 0] + places[:, 2], amounts)
+
+
+def _impossible(rows: Rows) -> list[int]:
+    """Summaries whose sum lies outside what their extremes allow.
+
+    libBigWig, and so pyBigWig and deepTools, leave the sums of a level's last summary at 0.
+    """
+    covered, sums, _, lows, highs = rows.amounts
+    rounding = 1e-4 * np.maximum(np.abs(lows), np.abs(highs)) * covered
+    wrong: list[int] = np.flatnonzero((sums < lows * covered - rounding) | (sums > highs * covered + rounding)).tolist()
+    if len(wrong) > MOST_MENDED:
+        raise ValueError("its zoom levels")
+    return wrong
 
 
 def _section(block: bytes, order: str, n_amounts: int) -> Rows:

@@ -27,17 +27,28 @@ class ByteCache:
 
         Two threads may make the same value at once; both are right, one is kept.
         """
+        found = self.held(key)
+        if found is not None:
+            return found
+        value, size = make()
+        self.keep(key, value, size)
+        return value
+
+    def held(self, key: Hashable) -> Any:
+        """The value of a key, or None."""
         with self._lock:
             found = self._held.get(key)
-            if found is not None:
-                self.hits += 1
-                return found[0]
-            self.misses += 1
-        value, size = make()
+            if found is None:
+                self.misses += 1
+                return None
+            self.hits += 1
+            return found[0]
+
+    def keep(self, key: Hashable, value: Any, size: int) -> None:
+        """Unless it is larger than all of the cache."""
         with self._lock:
             if size <= self._held.maxsize:
                 self._held[key] = value, size
-        return value
 
     @property
     def bytes(self) -> int:

@@ -97,10 +97,12 @@ def totals_of(held: Stretches, rows: Floats, edges: Integers) -> Floats:
     cut = np.minimum(held.ends.searchsorted(edges, "right"), len(held.ends) - 1)  # the first that ends after an edge
     starts = held.starts[cut]
     before = np.minimum(np.maximum(edges - starts, 0) / (held.ends[cut] - starts), 1)  # its share before the edge
-    part = rows.take(cut, axis=1) * before
+    taken = rows.take(cut, axis=1)
+    part = taken * before
     whole = np.add.reduceat(rows[:, : cut[-1] + 1], cut, axis=1)[:, :-1]
-    totals: Floats = whole * (cut[:-1] < cut[1:]) + part[:, 1:] - part[:, :-1]
-    return totals
+    # Inside one stretch a share of everything: what is constant stays so to the last digit.
+    inside = taken[:, 1:] * (before[1:] - before[:-1])
+    return np.where(cut[:-1] == cut[1:], inside, whole + part[:, 1:] - part[:, :-1])
 
 
 def _extreme(ufunc: np.ufunc, held: Stretches, row: Floats, edges: Integers) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,28 +10,27 @@ from typing import NamedTuple
 
 import h5py
 
-from trackserver.errors import ChromosomesDoNotFit, FileChanged, UnknownChromosome, UnreadableFile, listing
+from trackserver.errors import ChromosomesDoNotFit, UnknownChromosome, UnreadableFile, listing
 from trackserver.genome.assembly import Assembly
-from trackserver.tiles.source import identity_of
+from trackserver.tiles.source import LocalSource
 
 
 class HDF5:
-    """One version of a local HDF5 file, held open. Not locked, so that its owner may go on writing to it."""
+    """One version of an HDF5 file, held open.
+
+    The library sees a Python file rather than a path: it would hand out one and the same open file for a path it has
+    open already, also after that was written to, and it would lock it against its owner.
+    """
 
     def __init__(self, path: Path):
-        self.name = path.name
+        self.source = LocalSource(path)
+        self.name, self.identity = self.source.name, self.source.identity
         try:
-            self.root = h5py.File(path, "r", locking=False)
-        except FileNotFoundError:
-            raise UnreadableFile(f"{path.name} is gone from {path.parent}.") from None
+            self.root = h5py.File(_Reader(self.source), "r")
         except OSError as error:
             raise UnreadableFile(
-                f"{path.name} cannot be read as HDF5: it is truncated, damaged, or another format. Copy or make it anew."
+                f"{path.name} cannot be read as HDF5: it is damaged, truncated or another format. Copy or make it anew."
             ) from error
-        self.identity = self._identity_now()
-
-    def _identity_now(self) -> str:
-        return identity_of(os.fstat(self.root.id.get_vfd_handle()))
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -39,13 +38,35 @@ class HDF5:
         try:
             yield
         except (OSError, KeyError, RuntimeError) as error:
-            self._check_current()
+            self.source.check_current()
             raise UnreadableFile(f"{self.name} is damaged or incomplete ({error}). Copy or make it anew.") from error
-        self._check_current()
+        self.source.check_current()
 
-    def _check_current(self) -> None:
-        if self._identity_now() != self.identity:
-            raise FileChanged(self.name)
+
+class _Reader(io.RawIOBase):
+    """A source as a Python file."""
+
+    def __init__(self, source: LocalSource):
+        self._source, self._at = source, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        length = min(len(buffer), self._source.size - self._at)
+        buffer[:length] = self._source.read(self._at, length)
+        self._at += length
+        return length
 
 
 class Run(NamedTuple):
@@ -53,7 +74,7 @@ class Run(NamedTuple):
 
     chrom: str
     first: int
-    count: int
+    n_bins: int
     place: int
 
 

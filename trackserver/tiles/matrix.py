@@ -115,23 +115,23 @@ class MatrixTileset:
         for run in runs(self.grid.assembly, level.bin_width, place * SIDE, SIDE):
             if run.chrom in level.starts:
                 first = level.starts[run.chrom] + run.first
-                bins[run.place : run.place + run.count] = np.arange(first, first + run.count)
+                bins[run.place : run.place + run.n_bins] = np.arange(first, first + run.n_bins)
         return bins
 
     def _counts(self, level: Level, across: Integers, down: Integers) -> Floats:
         """(SIDE, SIDE) the counts between bins across and bins down."""
         matrix = np.zeros((SIDE, SIDE))
         self._fill(matrix, level, across, down)
-        # Of a symmetric matrix the file has the half in which a row's bin comes first.
-        if level.mirrored and across.max() >= down[down >= 0].min(initial=across.max() + 1):
+        if level.mirrored:
             self._fill(matrix.T, level, down, across)
         return matrix
 
     def _fill(self, matrix: Floats, level: Level, rows: Integers, columns: Integers) -> None:
+        """Write what the file holds in some rows and columns; of a symmetric matrix it holds the upper right half."""
         known = columns[columns >= 0]
-        if not known.size:
+        if not known.size or (level.mirrored and rows[rows >= 0].min(initial=known.max() + 1) > known.max()):
             return
-        low, high = known.min(), known.max() + 1
+        low, high = int(known.min()), int(known.max()) + 1
         column_place = _places(columns, low, high)
         for first, last in _stretches(rows):
             strip = self._strip(level, first, last)

@@ -25,11 +25,13 @@ class Source(Protocol):
     name : what the file is called, for people
     size : bytes in all
     identity : another for every version of the file, so what is cached by it cannot go stale
+    near : a read costs next to nothing
     """
 
     name: str
     size: int
     identity: str
+    near: bool
 
     def read(self, start: int, length: int) -> bytes:
         """Exactly these bytes; UnreadableFile where the file ends before, or cannot be reached."""
@@ -42,6 +44,8 @@ class Source(Protocol):
 
 class LocalSource:
     """A file of this machine, held open: replaced by another it stays what it was."""
+
+    near = True
 
     def __init__(self, path: Path):
         self.name = path.name
@@ -91,6 +95,8 @@ class WebSource:
     What is read at the file's beginning is kept: whoever opens a file asks for its header first.
     """
 
+    near = False
+
     def __init__(self, url: str, guard: Guard | None):
         self.url, self.guard = url, guard
         self.name = shown(url).rpartition("/")[2]
@@ -116,6 +122,8 @@ class WebSource:
 class S3Source:
     """An object in a bucket that needs credentials, read with those of the server's environment."""
 
+    near = False
+
     def __init__(self, url: str):
         try:
             self._files = fsspec.filesystem("s3")
@@ -130,7 +138,7 @@ class S3Source:
 
     def read(self, start: int, length: int) -> bytes:
         try:
-            data: bytes = self._files.cat_file(self.url, start, start + length)
+            data: bytes = self._files.cat_file(self.url, start=start, end=start + length)
         except (OSError, ValueError) as error:
             raise UnreadableFile(f"{self.url} cannot be read: {error}.") from None
         if len(data) < length:

@@ -29,9 +29,11 @@ class BigWigTileset:
     """A bigWig over the assembly's absolute grid: mean, min, max or std of each bin's covered bases.
 
     Where a bin is narrower than twice the file's first zoom level, the value is exact. Above, it is taken from the
-    coarsest zoom level whose summaries are at most half a bin wide. Only the two summaries that straddle the bin's
-    edges are shared out by overlap, so the mean is off by at most `2 * reduction / bin_width * (max - min)` of those
-    two; a minimum or maximum may be one of a base up to `reduction` bp beyond the edge. Zoom levels are float32 sums.
+    coarsest zoom level whose summaries are at most half a bin wide. Only the two summaries that the bin's edges cut
+    are shared out by overlap. With `cut` covered bases in these two and `whole` in those inside, a mean is off by at
+    most min(1, 2 cut / (cut + whole)) of the range of values around; where all bases are covered that is
+    2 reduction / bin_width. A minimum or maximum may be one of a base up to `reduction` bp beyond the edge, and a bin
+    of no base of its own may show a neighbour's. Zoom levels are float32 sums.
     """
 
     def __init__(self, file: Path | Source, grid: Grid, name: str, cache: ByteCache | None = None):
