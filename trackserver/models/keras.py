@@ -7,16 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
-from trackserver.errors import DataError, NeedsTorch
-
-try:
-    import h5py
-except ModuleNotFoundError as error:
-    raise NeedsTorch() from error
+from trackserver.errors import DataError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 

@@ -44,6 +44,7 @@ KINDS = {
     kind.filetype: kind
     for kind in (
         Kind("bigwig", "vector", (".bw", ".bigwig"), "vector", "BigWigTileset", "check_bigwig", by_ranges=True),
+        Kind("cooler", "matrix", (".mcool", ".cool"), "matrix", "MatrixTileset", "check_matrix"),
     )
 }
 
