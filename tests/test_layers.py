@@ -23,10 +23,18 @@ ORDER = [
     "jobs",
     "catalogue",
     "demo",
+    "notebook",
     "web",
     "cli",
 ]
-ONLY_IN = {"flask": {"web"}, "click": {"cli"}, "torch": {"models", "predict"}, "rich": {"cli"}, "gunicorn": {"web"}}
+ONLY_IN = {
+    "flask": {"web"},
+    "click": {"cli"},
+    "torch": {"models", "predict"},
+    "rich": {"cli"},
+    "gunicorn": {"web"},
+    "higlass": {"notebook"},
+}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -28,7 +28,7 @@ class AssemblyFiles(BaseModel):
 
     chromsizes: Path | None = Field(None, description="chromsizes file; without it the FASTA's order, or the known one")
     fasta: Path | None = Field(None, description="FASTA, plain or bgzip; predictions need it")
-    genes: Path | None = Field(None, description="UCSC refGene table (.txt or .txt.gz)")
+    genes: Path | None = Field(None, description="gene models: UCSC's refGene table, GTF or GFF3, plain or gzip")
 
 
 class Example(BaseModel):
@@ -62,7 +62,9 @@ class Settings(BaseSettings):
     max_tile_ids: int = Field(1000, ge=15, description="tiles one request may ask for")
     max_request_bytes: int = Field(4_000_000, ge=10_000, description="largest request body")
     queue_length: int = Field(64, ge=1, description="effects that may wait for the model")
-    access_log: str = Field("", description="file with a line for each request, - for stderr; empty: none")
+    access_log: str = Field(
+        "", description="file, in the site unless absolute, with a line for each request; - for stderr; empty: none"
+    )
     register_url: bool = Field(False, description="whether visitors may show files from addresses of their own")
     remote_hosts: list[str] = Field([], description="hosts such files may lie on: *.encodeproject.org; empty: any")
     remote_private: bool = Field(False, description="whether such files may lie inside private networks")

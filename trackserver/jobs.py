@@ -1,24 +1,46 @@
-"""Long work: queued, done in order by a worker thread, visible while it waits.
+"""Long work: queued, done in order, and visible while it waits, to every process of a server.
 
-One worker: the model is the bottleneck, and two predictions at once on one device are slower than one after
-the other.
+The queue is a small database in the site's cache. One process works through it, the one that holds its lock: the model
+is the bottleneck, and two predictions at once on one device are slower than one after the other, and need it twice in
+memory. When that process ends, another takes its place and begins again with what was left unfinished.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import logging
-import queue
+import sqlite3
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-from trackserver.errors import QueueFull, TrackserverError, UnknownJob
+from trackserver.errors import QueueFull, SiteReadOnly, TrackserverError, UnknownJob
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+WARM_UP = "warm-up"
 REMEMBERED = 1000  # finished jobs kept for whoever asks late
+MOST_TRIES = 2  # of a job during which its process ended
+POLL = 0.1  # seconds after which a job that another process has queued is seen
 
+# What a kind of job does, given its id and what was asked.
+Work = Callable[[str, dict[str, Any]], object]
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, asked TEXT NOT NULL,
+    status TEXT NOT NULL, error TEXT NOT NULL DEFAULT '', code TEXT NOT NULL DEFAULT '',
+    tries INTEGER NOT NULL DEFAULT 0, created TEXT NOT NULL, ended TEXT
+)"""
+_SHOWN = """
+SELECT id, status, error, code, created, ended, CASE WHEN status = 'queued' THEN (
+    SELECT count(*) FROM jobs AS other WHERE other.number < jobs.number AND other.status IN ('queued', 'running')
+) ELSE 0 END AS position FROM jobs"""
 _log = logging.getLogger(__name__)
 
 
@@ -36,78 +58,156 @@ class Job:
 
 
 class Jobs:
-    """A queue and the thread that works through it; the thread starts with the first job."""
+    """A queue at a place that processes share, and this process's part in working through it."""
 
-    def __init__(self, length: int):
-        self._length = length
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._queue: queue.Queue[tuple[str, Callable[[], object]]] = queue.Queue()
-        self._lock = threading.Lock()
+    def __init__(self, place: Path, length: int, works: Mapping[str, Work]):
+        self._place, self._length, self._works = place, length, works
+        self._wake = threading.Event()
+        self._starting = threading.Lock()
         self._worker: threading.Thread | None = None
 
-    def submit(self, job_id: str, work: Callable[[], object]) -> Job:
+    def submit(self, job_id: str, kind: str, asked: Mapping[str, Any]) -> Job:
         """Queue work under an id; one that waits or runs under that id already is joined, not repeated."""
-        with self._lock:
-            known = self._jobs.get(job_id)
-            if not known or known.status in (DONE, FAILED):
-                if self._waiting() >= self._length:
+        with self._writing() as database:
+            known = database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if not known or known[0] in (DONE, FAILED):
+                if _waiting(database) >= self._length:
                     raise QueueFull(self._length)
-                self._jobs[job_id] = Job(job_id, QUEUED, created=datetime.now(UTC))
-                self._jobs.move_to_end(job_id)
-                self._queue.put((job_id, work))
-                self._forget()
-                self._start()
+                _insert(database, job_id, kind, json.dumps(asked), QUEUED)
+        self.start()
+        self._wake.set()
         return self.get(job_id)
 
     def get(self, job_id: str) -> Job:
-        with self._lock:
-            if job_id not in self._jobs:
-                raise UnknownJob(job_id)
-            return self._placed(self._jobs[job_id])
+        for row in self._read(f"{_SHOWN} WHERE id = ?", job_id):
+            return _job(row)
+        raise UnknownJob(job_id)
 
     def all(self) -> list[Job]:
         """Jobs in the order in which they came."""
-        with self._lock:
-            return [self._placed(job) for job in self._jobs.values()]
+        return [_job(row) for row in self._read(f"{_SHOWN} ORDER BY number")]
 
-    def _placed(self, job: Job) -> Job:
-        if job.status != QUEUED:
-            return job
-        before = 0
-        for other in self._jobs.values():
-            if other.id == job.id:
-                break
-            before += other.status in (QUEUED, RUNNING)
-        return replace(job, position=before)
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(count for (count,) in self._read("SELECT count(*) FROM jobs WHERE status = 'queued'"))
 
-    def _waiting(self) -> int:
-        return sum(job.status == QUEUED for job in self._jobs.values())
+    def start(self, first: Callable[[], object] | None = None) -> None:
+        """Take part in the work; whichever process does it begins with `first`, such as loading the model."""
+        with self._starting:
+            if not self._worker:
+                self._worker = threading.Thread(target=self._run, args=(first,), name="trackserver-jobs", daemon=True)
+                self._worker.start()
 
-    def _forget(self) -> None:
-        ended = [job.id for job in self._jobs.values() if job.status in (DONE, FAILED)]
-        for job_id in ended[: max(0, len(ended) - REMEMBERED)]:
-            del self._jobs[job_id]
+    def _read(self, query: str, *values: object) -> list[sqlite3.Row]:
+        if not self._place.exists():  # nothing was ever queued; perhaps nothing can be, in a site that is read-only
+            return []
+        with closing(self._connect()) as database:
+            return database.execute(query, values).fetchall()
 
-    def _start(self) -> None:
-        if not self._worker:
-            self._worker = threading.Thread(target=self._run, name="trackserver-jobs", daemon=True)
-            self._worker.start()
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._place.parent.mkdir(exist_ok=True)
+            with closing(self._connect()) as database:
+                database.execute("BEGIN IMMEDIATE")
+                with database:
+                    yield database
+        except (OSError, sqlite3.OperationalError) as error:
+            raise SiteReadOnly(f"The queue {self._place} cannot be written: {error}.") from error
 
-    def _run(self) -> None:
-        while True:
-            job_id, work = self._queue.get()
-            self._change(job_id, status=RUNNING)
-            try:
-                work()
-            except TrackserverError as error:
-                self._change(job_id, status=FAILED, error=str(error), code=error.code, ended=datetime.now(UTC))
-            except Exception:  # the worker outlives any fault of one job; the log has the traceback
-                _log.exception("Job %s failed", job_id)
-                sentence = "The computation failed; the server's log says why."
-                self._change(job_id, status=FAILED, error=sentence, code="internal", ended=datetime.now(UTC))
-            else:
-                self._change(job_id, status=DONE, ended=datetime.now(UTC))
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._place, timeout=20, isolation_level=None)
+        database.row_factory = sqlite3.Row
+        database.execute(_TABLE)
+        return database
 
-    def _change(self, job_id: str, **fields: object) -> None:
-        with self._lock:
-            self._jobs[job_id] = replace(self._jobs[job_id], **fields)  # type: ignore[arg-type]
+    def _run(self, first: Callable[[], object] | None) -> None:
+        try:
+            self._place.parent.mkdir(exist_ok=True)
+            self._work(first)
+        except (OSError, TrackserverError):
+            _log.exception("The queue %s", self._place)
+            self._worker = None  # the next job tries again
+
+    def _work(self, first: Callable[[], object] | None) -> None:
+        with self._place.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # waits for as long as another process does the work
+            self._take_over()
+            if first:
+                with self._writing() as database:
+                    _insert(database, WARM_UP, WARM_UP, "{}", RUNNING)
+                self._do(WARM_UP, first)
+            while True:
+                try:
+                    busy = self._do_next()
+                except (TrackserverError, sqlite3.Error):  # somebody has taken the queue away, or filled the disk
+                    _log.exception("The queue %s", self._place)
+                    time.sleep(1)
+                    continue
+                if not busy:
+                    self._wake.wait(POLL)
+                    self._wake.clear()
+
+    def _take_over(self) -> None:
+        """Queue again what a process that ended was doing; what has ended several is given up."""
+        with self._writing() as database:
+            database.execute(f"DELETE FROM jobs WHERE id = '{WARM_UP}'")
+            database.execute(
+                "UPDATE jobs SET status = ?, code = 'internal', error = ?, ended = ? WHERE status = ? AND tries >= ?",
+                (FAILED, "The computation ended the process that did it; is there memory enough?", _now(), RUNNING,
+                 MOST_TRIES),
+            )  # fmt: skip
+            database.execute("UPDATE jobs SET status = ? WHERE status = ?", (QUEUED, RUNNING))
+
+    def _do_next(self) -> bool:
+        """Do the job that has waited longest; False if none waits."""
+        if not self.waiting():
+            return False
+        with self._writing() as database:
+            row = database.execute("SELECT * FROM jobs WHERE status = ? ORDER BY number LIMIT 1", (QUEUED,)).fetchone()
+            if row is None:
+                return False
+            database.execute("UPDATE jobs SET status = ?, tries = tries + 1 WHERE id = ?", (RUNNING, row["id"]))
+        self._do(row["id"], lambda: self._works[row["kind"]](row["id"], json.loads(row["asked"])))
+        return True
+
+    def _do(self, job_id: str, work: Callable[[], object]) -> None:
+        status, error, code = DONE, "", ""
+        try:
+            work()
+        except TrackserverError as fault:
+            status, error, code = FAILED, str(fault), fault.code
+        except Exception:  # the worker outlives any fault of one job; the log has the traceback
+            _log.exception("Job %s failed", job_id)
+            status, error, code = FAILED, "The computation failed; the server's log says why.", "internal"
+        with self._writing() as database:
+            database.execute(
+                "UPDATE jobs SET status = ?, error = ?, code = ?, ended = ? WHERE id = ?",
+                (status, error, code, _now(), job_id),
+            )
+
+
+def _waiting(database: sqlite3.Connection) -> int:
+    return int(database.execute("SELECT count(*) FROM jobs WHERE status = ?", (QUEUED,)).fetchone()[0])
+
+
+def _insert(database: sqlite3.Connection, job_id: str, kind: str, asked: str, status: str) -> None:
+    """Add a job at the end; the oldest of those that have ended are forgotten."""
+    database.execute(
+        "INSERT OR REPLACE INTO jobs (id, kind, asked, status, created) VALUES (?, ?, ?, ?, ?)",
+        (job_id, kind, asked, status, _now()),
+    )
+    database.execute(
+        "DELETE FROM jobs WHERE number IN "
+        "(SELECT number FROM jobs WHERE status IN (?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?)",
+        (DONE, FAILED, REMEMBERED),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _job(row: sqlite3.Row) -> Job:
+    times = {name: datetime.fromisoformat(row[name]) if row[name] else None for name in ("created", "ended")}
+    return Job(row["id"], row["status"], row["position"], row["error"], row["code"], **times)

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
@@ -35,12 +36,19 @@ def demo_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 @pytest.fixture(scope="session")
 def server(demo_site: Site) -> Iterator[tuple[str, int]]:
     """The address of a server of the demo, and its process id."""
+    with serving(demo_site) as started:
+        yield started
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[tuple[str, int]]:
+    """The address of a server of a site, and its process id."""
     if not (STATIC / "index.html").is_file():
         pytest.skip("the page has not been built: make install")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "trackserver", "serve", "--port", str(port), "--site", str(demo_site.path)]
+    command = [sys.executable, "-m", "trackserver", "serve", "--port", str(port), "--site", str(site.path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     url = f"http://127.0.0.1:{port}"
     try:

@@ -21,10 +21,35 @@ def test_chromosomes_lie_end_to_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "own"), [("chr2", "chr2"), ("2", "chr2"), ("CHR2", "chr2"), ("MT", "chrM"), ("m", "chrM")]
+    ("typed", "own"),
+    [("chr2", "chr2"), ("2", "chr2"), ("CHR2", "chr2"), ("MT", "chrM"), ("m", "chrM"), ("chrMT", "chrM")],
 )
 def test_names_people_use(typed: str, own: str) -> None:
     assert SMALL.resolve(typed) == own
+
+
+@pytest.mark.parametrize(
+    ("typed", "own"),
+    [
+        ("NC_000001.11", "chr1"),
+        ("nc_000024.10", "chrY"),
+        ("CM000663.2", "chr1"),
+        ("NC_012920.1", "chrM"),
+        ("X", "chrX"),
+    ],
+)
+def test_accessions_of_assemblies_in_the_tables(typed: str, own: str) -> None:
+    assert assemblies.known("hg38").resolve(typed) == own
+    bare = [(chrom.removeprefix("chr"), size) for chrom, size in assemblies.known("hg38").chromsizes.items()]
+    assert assemblies.from_pairs("hg38", bare).resolve(typed) == own.removeprefix("chr")
+
+
+def test_accessions_are_those_of_the_assembly_meant() -> None:
+    """hg19's first chromosome, and a chromosome of another size that bears the name of hg38's."""
+    with pytest.raises(UnknownChromosome):
+        assemblies.known("hg38").resolve("NC_000001.10")
+    with pytest.raises(UnknownChromosome):
+        Assembly("hg38", ("chr1",), (100,)).resolve("NC_000001.11")
 
 
 def test_an_unknown_chromosome_is_told_what_there_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cooler
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from trackserver.errors import BadTileId, ChromosomesDoNotFit, FileChanged, InvalidRequest, UnreadableFile
 from trackserver.genome.assembly import Assembly
+from trackserver.tiles.cache import ByteCache
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.hdf5 import runs
 from trackserver.tiles.matrix import SIDE, MatrixTileset, check_matrix
@@ -275,6 +277,15 @@ def test_a_map_replaced_is_served_as_it_was_and_one_written_to_is_refused(usual:
         file["resolutions/200/bins/KR"][:] = 1
     with pytest.raises(FileChanged):
         fresh.tile(parse_tile_id("m.0.0.0"))
+
+
+def test_several_threads_read_one_map(usual: Path) -> None:
+    ids = [f"m.{zoom}.{x}.{y}" for zoom in range(3) for x in range(3) for y in range(3)] * 4
+    one = MatrixTileset(usual, Grid(ASSEMBLY), "map")
+    expected = [one.tile(parse_tile_id(text)) for text in ids]
+    many = MatrixTileset(usual, Grid(ASSEMBLY), "map", ByteCache(0))
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda text: many.tile(parse_tile_id(text)), ids)) == expected
 
 
 @pytest.mark.realdata

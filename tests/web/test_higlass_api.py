@@ -75,7 +75,8 @@ def test_a_file_that_is_cut_or_gone_is_an_error_in_its_track_and_heals(client: F
     assert "dense" in cut["signal.2.0"]
     path.unlink()
     assert "gone" in client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"]["error"]
-    assert "gone" in client.get("/api/v1/tileset_info/?d=copy").json["copy"]["error"]
+    # The client asks for this once: so it is answered, and the tiles say what is wrong.
+    assert client.get("/api/v1/tileset_info/?d=copy").json["copy"]["max_zoom"] == 7
     path.write_bytes(original)
     assert client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"] == whole
 
@@ -86,6 +87,8 @@ def test_up_to_a_thousand_tiles_then_a_clear_refusal(client: FlaskClient) -> Non
     body[0]["tileIds"].append("17.1000")
     answer = client.post("/api/v1/tiles/", json=body)
     assert (answer.status_code, "at most 1000" in answer.json["error"]) == (400, True)
+    infos = client.get("/api/v1/tileset_info/?" + "&".join(f"d={number}" for number in range(1001)))
+    assert (infos.status_code, "1001 tilesets in one request" in infos.json["error"]) == (400, True)
 
 
 def test_chrom_sizes(client: FlaskClient) -> None:
@@ -106,12 +109,12 @@ def test_suggest(client: FlaskClient) -> None:
 
 def test_tilesets_lists_what_the_clients_dialog_reads(client: FlaskClient) -> None:
     everything = client.get("/api/v1/tilesets/?limit=10000").json
-    assert everything["count"] == 3
+    assert everything["count"] == 4
     assert all(isinstance(entry["name"], str) and entry["uuid"] for entry in everything["results"])
     vectors = client.get("/api/v1/tilesets/?limit=10000&dt=vector&dt=matrix").json["results"]
     assert [entry["uuid"] for entry in vectors] == ["signal"]
     assert client.get("/api/v1/tilesets/?ac=dnase").json["count"] == 1
-    assert client.get("/api/v1/tilesets/?offset=1&limit=1").json["count"] == 3
+    assert client.get("/api/v1/tilesets/?offset=1&limit=1").json["count"] == 4
     assert client.get("/api/v1/tilesets/?limit=x").status_code == 400
     assert client.get("/api/v1/tilesets/signal/").json["biosample"] == "K562"
 

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -85,6 +85,14 @@ def stored(site: Site, effect_id: str) -> dict[str, Any] | None:
         return dict(json.loads((site.effects / effect_id / "effect.json").read_text()))
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def answer(site: Site, effect_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The effect of a question, as `ask` takes it, that has waited under an id."""
+    question = ask(site, **asked)
+    if question.id != effect_id:
+        raise InvalidRequest("The model or the reference was replaced while this waited; ask again.")
+    return compute(site, question)
 
 
 def compute(site: Site, question: Question) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from cachetools import LRUCache, TTLCache
 
@@ -16,16 +17,17 @@ from trackserver.catalogue.effects import effect_version, is_effect_uid, open_ef
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import guard_of, is_assembly_uid, open_assembly_tileset
-from trackserver.errors import FileChanged, UnreadableFile
+from trackserver.errors import FileChanged, Unavailable, UnreadableFile
 from trackserver.tiles import wire
 from trackserver.tiles.cache import ByteCache
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.kinds import open_file
 from trackserver.tiles.source import identity_at, is_remote, open_remote
-from trackserver.tiles.tileset import TileId, Tileset
+from trackserver.tiles.tileset import TileId, Tileset, pyramid_info
 
 RECORDS_HELD = 1.0  # seconds for which the catalogue is not asked again
 REMOTE_HELD = 60.0  # seconds after which a remote file's version is asked for anew
+MOST_TRIES = 3
 MOST_OPEN = 512  # tilesets held open; each may hold a file
 
 
@@ -36,6 +38,11 @@ class Handle:
     uid: str
     version: str
     tileset: Tileset
+
+    @property
+    def kind(self) -> str:
+        """`bigwig`, `array`, `genes` and so on."""
+        return type(self.tileset).__name__.removesuffix("Tileset").lower()
 
 
 class Opened:
@@ -66,16 +73,33 @@ class Opened:
         record = self._record(uid)
         return self._open_remote(record) if is_remote(record.path) else self._open_local(record)
 
-    def tile(self, handle: Handle, tile: TileId) -> bytes:
-        """The JSON of one tile. A file that is written to meanwhile is opened anew, once."""
+    def info(self, uid: str) -> dict[str, Any]:
+        """A tileset's description.
+
+        Of a line or of intervals it takes no file: the client asks for it once, so where the file is away for a while,
+        it is the tiles that say so, and they are asked for again.
+        """
         try:
-            return self._payload(handle, tile)
-        except (FileChanged, UnreadableFile):
-            self._forget(handle.uid)
-            fresh = self.get(handle.uid)
-            if fresh.version == handle.version:
+            return self.get(uid).tileset.info()
+        except (UnreadableFile, FileChanged, Unavailable):
+            record = self._record(uid)
+            if record.datatype not in ("vector", "bedlike"):
                 raise
-            return self._payload(fresh, tile)
+            grid = Grid(self.site.assembly(record.assembly))
+            return pyramid_info(grid, name=record.name, datatype=record.datatype)
+
+    def tile(self, handle: Handle, tile: TileId) -> bytes:
+        """The JSON of one tile. A file that is replaced or written to meanwhile is opened anew."""
+        for _ in range(MOST_TRIES):
+            try:
+                return self._payload(handle, tile)
+            except (FileChanged, UnreadableFile):
+                self._forget(handle.uid)
+                fresh = self.get(handle.uid)
+                if fresh.version == handle.version:
+                    raise
+                handle = fresh
+        return self._payload(handle, tile)
 
     def _payload(self, handle: Handle, tile: TileId) -> bytes:
         def make() -> tuple[bytes, int]:
@@ -100,7 +124,10 @@ class Opened:
         if held := self._held(record.uid, version):
             return held
         grid = Grid(self.site.assembly(record.assembly))
-        return self._keep(record.uid, version, open_file(record.filetype, path, grid, record.name, self.blocks))
+        tileset = open_file(record.filetype, path, grid, record.name, self.blocks)
+        if not version.endswith(identity_at(path)):  # replaced between the look at it and its opening
+            return self._open_local(record)
+        return self._keep(record.uid, version, tileset)
 
     def _open_remote(self, record: TilesetRecord) -> Handle:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from trackserver.catalogue.store import Catalogue
 from trackserver.errors import DataError, InvalidRequest, SiteMissing, SiteReadOnly, TrackserverError, UnknownAssembly
 from trackserver.genome import assembly as assemblies
 from trackserver.genome.assembly import Assembly
-from trackserver.genome.genes import Genes, read_refgene
+from trackserver.genome.genes import Genes, read_genes
 from trackserver.genome.sequence import Genome, Progress, build_index, sha256
 
 
@@ -28,10 +29,16 @@ class Site:
                 "or point --site at one."
             )
         self.settings = config.load(file, **flags)
+        self.since = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        self._flags = flags
         self.assembly = cache(self._assembly)
         self.genome = cache(self._genome)
         self.genes = cache(self._genes)
         self.fasta_sha256 = cache(self._fasta_sha256)
+
+    def reopened(self) -> Site:
+        """The same site with its settings read anew."""
+        return Site(self.path, **self._flags)
 
     @property
     def models(self) -> Path:
@@ -70,8 +77,11 @@ class Site:
         absolute = path.resolve()
         return str(absolute.relative_to(self.path) if absolute.is_relative_to(self.path) else absolute)
 
+    def is_writable(self) -> bool:
+        return os.access(self.path, os.W_OK)
+
     def check_writable(self) -> None:
-        if not os.access(self.path, os.W_OK):
+        if not self.is_writable():
             raise SiteReadOnly(f"The site {self.path} cannot be written; give yourself write permission, or copy it.")
 
     def _files(self, name: str) -> config.AssemblyFiles:
@@ -130,7 +140,7 @@ class Site:
 
     def _genes(self, name: str) -> Genes | None:
         files = self._files(name)
-        return read_refgene(self.inside(files.genes), self.assembly(name)) if files.genes else None
+        return read_genes(self.inside(files.genes), self.assembly(name)) if files.genes else None
 
 
 def find_site(directory: Path | None = None) -> Path:

@@ -15,24 +15,29 @@ from trackserver.tiles.annotation import ChromSizesTileset, GenesTileset
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.guard import Guard
 from trackserver.tiles.kinds import KINDS, Report, check_file
+from trackserver.tiles.sequence import SequenceTileset
 from trackserver.tiles.source import is_remote, open_remote
 from trackserver.tiles.tileset import UID, Tileset
 
-GENES, CHROMSIZES = "genes-", "chromsizes-"
+GENES, CHROMSIZES, SEQUENCE = "genes-", "chromsizes-", "sequence-"
 
 
 def is_assembly_uid(uid: str) -> bool:
-    return uid.startswith((GENES, CHROMSIZES))
+    return uid.startswith((GENES, CHROMSIZES, SEQUENCE))
 
 
 def open_assembly_tileset(site: Site, uid: str) -> Tileset:
-    """An assembly's genes or chromosomes."""
+    """An assembly's genes, chromosomes or bases."""
     prefix, _, name = uid.partition("-")
     if name not in site.assembly_names:
         raise UnknownTileset(uid)
     assembly = site.assembly(name)
     if f"{prefix}-" == CHROMSIZES:
         return ChromSizesTileset(assembly)
+    if f"{prefix}-" == SEQUENCE:
+        if not site.has_genome(name):
+            raise UnknownTileset(uid)
+        return SequenceTileset(site.genome(name), Grid(assembly), f"Sequence ({name})")
     genes = site.genes(name)
     if genes is None:
         raise UnknownTileset(uid)
@@ -56,7 +61,9 @@ def assembly_records(site: Site) -> list[TilesetRecord]:
         )
         if site.settings.assemblies[name].genes:
             records.append(_assembly_record(f"{GENES}{name}", f"Genes ({name})", name, "gene-annotation", "beddb"))
-    return records
+        if site.has_genome(name):
+            records.append(_assembly_record(f"{SEQUENCE}{name}", f"Sequence ({name})", name, "multivec", "fasta"))
+    return [replace(record, created=site.since) for record in records]
 
 
 def _assembly_record(uid: str, name: str, assembly: str, datatype: str, filetype: str) -> TilesetRecord:
@@ -101,8 +108,8 @@ def check_tileset(site: Site, record: TilesetRecord, report: Report = lambda don
 def check_uid(uid: str) -> None:
     if not UID.fullmatch(uid):
         raise InvalidRequest(f"'{uid}' cannot be a uid: use letters, digits, _ and - only.")
-    if uid.startswith(("fx-", GENES, CHROMSIZES)):
-        raise InvalidRequest(f"'{uid}' cannot be a uid: fx-, genes- and chromsizes- are the server's own.")
+    if uid.startswith(("fx-", GENES, CHROMSIZES, SEQUENCE)):
+        raise InvalidRequest(f"'{uid}' cannot be a uid: fx-, genes-, chromsizes- and sequence- are the server's own.")
 
 
 def files_in(given: str) -> list[str]:

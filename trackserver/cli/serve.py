@@ -21,10 +21,17 @@ _port = click.option("--port", type=click.IntRange(1, 65535), help="[default: 89
 @click.command()
 @_host
 @_port
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that answer.  [default: 1]")
+@click.option("--access-log", metavar="FILE", help="A line for each request; - for stderr.")
 @site_option
-def serve(host: str | None, port: int | None, directory: Path | None) -> None:
-    """Serve the site to browsers."""
-    run_server(open_site(directory, host=host, port=port))
+def serve(
+    host: str | None, port: int | None, workers: int | None, access_log: str | None, directory: Path | None
+) -> None:
+    """Serve the site to browsers.
+
+    SIGHUP reads its settings anew and replaces the workers without losing a request.
+    """
+    run_server(open_site(directory, host=host, port=port, workers=workers, access_log=access_log))
 
 
 @click.command()

@@ -12,7 +12,7 @@ import click
 from trackserver.catalogue.check import Finding, check_site
 from trackserver.catalogue.manifest import read_manifest
 from trackserver.catalogue.setup import init_site
-from trackserver.catalogue.store import OBSERVED, PREDICTED, TilesetRecord
+from trackserver.catalogue.store import OBSERVED, PREDICTED, REGISTERED, TilesetRecord
 from trackserver.catalogue.tilesets import check_tileset, files_in, stem_of, uid_for
 from trackserver.cli.common import (
     counting,
@@ -34,7 +34,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--assembly", required=True, help="hg38, hg19, mm10, mm39, sacCer3, or any name of yours.")
 @click.option("--fasta", type=_file, help="FASTA, plain or bgzip; predictions need it.")
-@click.option("--genes", type=_file, help="UCSC refGene table: refGene.txt.gz.")
+@click.option("--genes", type=_file, help="Gene models: UCSC's refGene.txt.gz, GTF or GFF3.")
 @click.option("--chromsizes", type=_file, help="'name<TAB>size' lines, for assemblies not known by name.")
 def init(directory: Path, assembly: str, fasta: Path | None, genes: Path | None, chromsizes: Path | None) -> None:
     """Make a new site in DIRECTORY.
@@ -109,7 +109,7 @@ def _report_part(report: Callable[[float, float], None], number: int, total: int
 
 
 @click.command("list")
-@click.option("--kind", type=click.Choice([OBSERVED, PREDICTED]))
+@click.option("--kind", type=click.Choice([OBSERVED, PREDICTED, REGISTERED]))
 @click.option("--assembly")
 @site_option
 @json_option

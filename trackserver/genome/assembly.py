@@ -60,18 +60,40 @@ class Assembly:
         aliases = {}
         for chrom in self.chroms:
             bare = chrom[3:] if chrom.lower().startswith("chr") else chrom
-            for alias in (bare, f"chr{bare}", "MT" if bare == "M" else bare, "M" if bare == "MT" else bare):
-                aliases[alias.lower()] = chrom
+            for alias in ("m", "mt") if bare.lower() in ("m", "mt") else (bare.lower(),):
+                aliases[alias] = aliases[f"chr{alias}"] = chrom
         return aliases
 
+    @cached_property
+    def _accessions(self) -> dict[str, str]:
+        """What else bioframe's tables call these chromosomes; empty where they have no such assembly."""
+        import bioframe  # late: it takes a second, for matplotlib comes with it
+
+        try:
+            table = bioframe.assembly_info(self.name, roles="all", units="all").seqinfo
+        except ValueError:
+            return {}
+        return {
+            alias.lower(): own
+            for name, size, aliases in zip(table["name"], table["length"], table["aliases"], strict=True)
+            if (own := self._aliases.get(name.lower())) and self.chromsizes[own] == size
+            for alias in str(aliases).split(",")
+        }
+
     def resolve(self, chrom: str) -> str:
-        """The assembly's own name for a chromosome people call `1`, `chr1`, `CHR1` or `MT`."""
+        """The assembly's own name for a chromosome.
+
+        People and files also write `1`, `chr1` or `CHR1`; `M`, `MT`, `chrM` or `chrMT`; and, of the assemblies in
+        bioframe's tables, RefSeq's and GenBank's accessions (`NC_000001.11`, `CM000663.2`). The tables of other names
+        are made once for an assembly, the accessions when the first name is met that is none of the rest.
+        """
         if chrom in self.chromsizes:
             return chrom
-        try:
-            return self._aliases[chrom.lower()]
-        except KeyError:
-            raise UnknownChromosome(chrom, self.name, self.chroms) from None
+        other = chrom.lower()
+        own = self._aliases.get(other) or self._accessions.get(other)
+        if own is None:
+            raise UnknownChromosome(chrom, self.name, self.chroms)
+        return own
 
     def check(self, locus: Locus) -> Locus:
         """The same locus, known to lie on one of the chromosomes."""

@@ -37,7 +37,7 @@ ARCHITECTURES = {
 # Programs a user brings, weights and arithmetic in one: the name of the file that is kept as it came.
 PROGRAMS = {"torchscript": "program.pt", "export": "program.pt2"}
 
-_ID = re.compile(r"[A-Za-z0-9_-]+")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class Architecture(Protocol):

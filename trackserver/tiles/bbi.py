@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -25,9 +24,9 @@ _TREE, _CHROMS = 0x2468ACE0, 0x78CA8C91
 HEAD = 1 << 16  # read at once: header, zoom levels and, as a rule, chromosome names
 MOST_INDEX = 1 << 27  # bytes of an index; a file of a billion records has 32 MB
 MOST_BLOCK = 1 << 26  # bytes a block may unfold to
-# Blocks read and decoded together, of a zoom level and of the data: a tile takes several summaries' blocks, but often
-# only one of the data's.
-RUN_OF_LEVEL, RUN_OF_DATA = 4, 2
+# Blocks decoded together, of a zoom level and of the data: a tile takes several summaries' blocks, but often only one
+# of the data's.
+RUN_OF_LEVEL, RUN_OF_DATA = 2, 1
 MOST_MENDED = 64  # summaries of a run: libBigWig leaves one at each of its own blocks, more is another kind of damage
 
 Integers = NDArray[np.int64]
@@ -65,10 +64,10 @@ class Rows(NamedTuple):
     amounts: Floats
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of a bigBed: `rest` is what follows the three columns of place, tab-separated."""
+class Line(NamedTuple):
+    """A line of a bigBed: `rest` is what follows the three columns of place, tab-separated."""
 
+    chrom_id: int
     start: int
     end: int
     rest: str
@@ -147,6 +146,11 @@ class BBI:
                 if first < last:
                     yield Rows(rows.starts[first:last], rows.ends[first:last], rows.amounts[:, first:last])
 
+    def hold(self, level: Zoom, n_amounts: int) -> None:
+        """Read a whole level in one piece; what is asked of it next is at hand."""
+        with _damage(self.source):
+            self._decoded(level, self._runs(level, 0, int(self._index(level).reach[-1]) + 1), n_amounts)
+
     def n_blocks(self, level: Zoom | None) -> int:
         with _damage(self.source):
             return len(self._index(level).starts)
@@ -159,15 +163,19 @@ class BBI:
                 if not level and len(rows.starts) < _count(block, self.order):
                     raise UnreadableFile(f"{self.source.name} holds values that are not finite; make it without them.")
 
-    def entries(self, chrom: Chrom, start: int, end: int) -> Iterator[Entry]:
-        """Lines of a bigBed that overlap a stretch of a chromosome, in the file's order."""
+    def blocks(self, chrom: Chrom, start: int, end: int) -> range:
+        """The numbers of the data's blocks that may hold something on a stretch of a chromosome."""
         low, high = (chrom.id << 32) + start, (chrom.id << 32) + end
         with _damage(self.source):
-            for first, last in self._runs(None, low, high):
-                for block in self._blocks(None, first, last):
-                    for chrom_id, entry in _lines(block, self.order):
-                        if chrom_id == chrom.id and entry.start < end and entry.end > start:
-                            yield entry
+            index = self._index(None)
+            first, last = int(index.reach.searchsorted(low, "right")), int(index.starts.searchsorted(high, "left"))
+            # bigtools notes the end of a block's last line, which need not be the furthest: one block more, then.
+            return range(max(first - 1, 0), last)
+
+    def lines(self, first: int, last: int) -> list[list[Line]]:
+        """What some consecutive blocks of a bigBed hold, in the file's order."""
+        with _damage(self.source):
+            return [_lines(block, self.order) for block in self._blocks(None, first, last)]
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -175,7 +183,9 @@ class BBI:
         if not self._auto_sql_at:
             return ()
         with _damage(self.source):
-            text = self._read(self._auto_sql_at, min(HEAD, self.source.size - self._auto_sql_at))
+            text = self._head[self._auto_sql_at :]
+            if b"\0" not in text:
+                text = self._read(self._auto_sql_at, min(HEAD, self.source.size - self._auto_sql_at))
             lines = text.split(b"\0")[0].decode("utf-8", "replace").splitlines()
             found = [line.split(";")[0].split() for line in lines if ";" in line]
             return tuple(words[-1] for words in found if len(words) > 1)
@@ -355,13 +365,14 @@ def _count(block: bytes, order: str) -> int:
     return int(struct.unpack_from(f"{order}H", block, 22)[0])
 
 
-def _lines(block: bytes, order: str) -> Iterator[tuple[int, Entry]]:
-    at = 0
-    while at + 12 <= len(block):
-        chrom, start, end = struct.unpack_from(f"{order}III", block, at)
-        stop = block.index(b"\0", at + 12)
-        yield chrom, Entry(start, end, block[at + 12 : stop].decode("utf-8", "replace"))
+def _lines(block: bytes, order: str) -> list[Line]:
+    place, found, at = struct.Struct(f"{order}III"), [], 0
+    while at + place.size <= len(block):
+        stop = block.index(b"\0", at + place.size)
+        chrom_id, start, end = place.unpack_from(block, at)
+        found.append(Line(chrom_id, start, end, block[at + place.size : stop].decode("utf-8", "replace")))
         at = stop + 1
+    return found
 
 
 class _damage:  # noqa: N801  (reads as a statement)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import h5py
 
-from trackserver.errors import ChromosomesDoNotFit, UnknownChromosome, UnreadableFile, listing
+from trackserver.errors import UnreadableFile
 from trackserver.genome.assembly import Assembly
 from trackserver.tiles.source import LocalSource
 
@@ -92,30 +92,3 @@ def runs(assembly: Assembly, bin_width: int, begin: int, n_bins: int) -> Iterato
         if first < last:
             local = first * bin_width + middle - segment.offset + segment.locus.start
             yield Run(segment.locus.chrom, local // bin_width, last - first, first - begin)
-
-
-def own_names(sizes: Mapping[str, int], assembly: Assembly) -> dict[str, str]:
-    """The assembly's chromosome name -> the file's own (`1` for `chr1`); what the assembly lacks is left out."""
-    names: dict[str, str] = {}
-    for own in sizes:
-        try:
-            names.setdefault(assembly.resolve(own), own)
-        except UnknownChromosome:
-            continue
-    return names
-
-
-def check_sizes(name: str, sizes: Mapping[str, int], assembly: Assembly) -> None:
-    """Raise `ChromosomesDoNotFit` unless a file shares chromosomes with the assembly, all of equal size."""
-    names = own_names(sizes, assembly)
-    if not names:
-        raise ChromosomesDoNotFit(
-            f"{name} has no chromosome of {assembly.name}: the file has {listing(sizes)}; "
-            f"{assembly.name} has {listing(assembly.chroms)}. Was it made on another assembly?"
-        )
-    for chrom, own in names.items():
-        if sizes[own] != assembly.chromsizes[chrom]:
-            raise ChromosomesDoNotFit(
-                f"{name} was not made on {assembly.name}: its {own} is {sizes[own]:,} bp long, "
-                f"in {assembly.name} it is {assembly.chromsizes[chrom]:,}."
-            )

@@ -29,6 +29,7 @@ class Kind:
     suffixes : how the names of such files end
     module, tileset, check : where its class and its checker are
     by_ranges : read piece by piece, so it may lie on the web
+    cached : keeps what it has decoded where all tilesets do
     """
 
     filetype: str
@@ -38,13 +39,40 @@ class Kind:
     tileset: str
     check: str
     by_ranges: bool = False
+    cached: bool = False
 
 
+BED = tuple(
+    f".{name}{packed}" for name in ("bed", "narrowpeak", "broadpeak", "gappedpeak") for packed in ("", ".gz", ".bgz")
+)
+FASTA = tuple(f".{name}{packed}" for name in ("fa", "fasta", "fna") for packed in ("", ".gz"))
 KINDS = {
     kind.filetype: kind
     for kind in (
-        Kind("bigwig", "vector", (".bw", ".bigwig"), "vector", "BigWigTileset", "check_bigwig", by_ranges=True),
-        Kind("cooler", "matrix", (".mcool", ".cool"), "matrix", "MatrixTileset", "check_matrix"),
+        Kind(
+            "bigwig",
+            "vector",
+            (".bw", ".bigwig"),
+            "vector",
+            "BigWigTileset",
+            "check_bigwig",
+            by_ranges=True,
+            cached=True,
+        ),
+        Kind(
+            "bigbed",
+            "bedlike",
+            (".bb", ".bigbed"),
+            "bigbed",
+            "BigBedTileset",
+            "check_bigbed",
+            by_ranges=True,
+            cached=True,
+        ),
+        Kind("beddb", "bedlike", BED, "bed", "BedTileset", "check_bed"),
+        Kind("cooler", "matrix", (".mcool", ".cool"), "matrix", "MatrixTileset", "check_matrix", cached=True),
+        Kind("fasta", "multivec", FASTA, "sequence", "open_fasta", "check_fasta"),
+        Kind("multivec", "multivec", (".mv5", ".multires.mv5"), "multivec", "MultivecTileset", "check_multivec"),
     )
 }
 
@@ -75,9 +103,9 @@ def open_file(filetype: str, file: Path | Source, grid: Grid, name: str, cache: 
     """
     kind = _kind(filetype)
     made = getattr(import_module(f"trackserver.tiles.{kind.module}"), kind.tileset)
-    if kind.by_ranges:
-        return made(file, grid, name, cache)
-    return made(_local(file, kind), grid, name)
+    place = file if kind.by_ranges else _local(file, kind)
+    opened: Tileset = made(place, grid, name, cache) if kind.cached else made(place, grid, name)
+    return opened
 
 
 def check_file(filetype: str, file: Path | Source, assembly: Assembly, report: Report) -> None:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from trackserver.errors import BadTileId, InvalidRequest, UnreadableFile, listing
 from trackserver.genome.assembly import Assembly
+from trackserver.genome.names import check_sizes, own_names
 from trackserver.tiles import wire
 from trackserver.tiles.cache import ByteCache
 from trackserver.tiles.grid import Grid
-from trackserver.tiles.hdf5 import HDF5, check_sizes, own_names, runs
+from trackserver.tiles.hdf5 import HDF5, runs
 from trackserver.tiles.tileset import TileId
 
 SIDE = 256  # bins

@@ -57,7 +57,7 @@ class LocalSource:
             raise UnreadableFile(f"{path.name} cannot be opened: {error.strerror}.") from None
         weakref.finalize(self, os.close, self._fd)
         status = os.fstat(self._fd)
-        self.size, self.identity = status.st_size, identity_of(status)
+        self.size, self.identity, self._contents = status.st_size, identity_of(status), contents_of(status)
 
     def read(self, start: int, length: int) -> bytes:
         data = os.pread(self._fd, length, start)
@@ -72,13 +72,19 @@ class LocalSource:
         return data
 
     def check_current(self) -> None:
-        if identity_of(os.fstat(self._fd)) != self.identity:
+        if contents_of(os.fstat(self._fd)) != self._contents:
             raise FileChanged(self.name)
+
+
+def contents_of(status: os.stat_result) -> tuple[int, int]:
+    """What changes when a file that is held open is written to, but not when it is moved or replaced."""
+    return status.st_size, status.st_mtime_ns
 
 
 def identity_of(status: os.stat_result) -> str:
     """What tells one version of a local file from another."""
-    return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+    # The time of the last change of any kind too: inodes are used again at once, and copies may keep their age.
+    return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def identity_at(path: Path) -> str:

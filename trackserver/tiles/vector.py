@@ -57,6 +57,7 @@ class BigWigTileset:
         """A coarse level from end to end: tiles of whole chromosomes would gather it from everywhere each time."""
 
         def make() -> tuple[Stretches, int]:
+            self.bbi.hold(level, n_amounts)
             held = self._held(*self._genome, level, n_amounts)
             return held, sum(column.nbytes for column in held)
 
@@ -73,7 +74,7 @@ class BigWigTileset:
 
     def _held(self, start: int, end: int, level: Zoom | None, n_amounts: int) -> Stretches:
         """What the file holds between two places of the absolute axis, or more."""
-        if level and self.bbi.n_blocks(level) <= WHOLE and (start, end) != self._genome:
+        if level and 0 < self.bbi.n_blocks(level) <= WHOLE and (start, end) != self._genome:
             return self._whole(level, n_amounts)
         assembly = self.grid.assembly
         pieces = [

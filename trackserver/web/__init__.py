@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Flask
 
+from trackserver.catalogue.effects import answer
 from trackserver.catalogue.listing import Listing
 from trackserver.catalogue.opened import Opened
 from trackserver.catalogue.site import Site
 from trackserver.jobs import Jobs
-from trackserver.web import effects, errors, higlass, pages, register, site, state, tilesets, views
+from trackserver.web import (
+    compression,
+    effects,
+    errors,
+    higlass,
+    metrics,
+    openapi,
+    pages,
+    register,
+    site,
+    state,
+    tilesets,
+    views,
+)
 
 
 def create_app(served: Site) -> Flask:
@@ -17,11 +33,14 @@ def create_app(served: Site) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = served.settings.max_request_bytes
     app.json = state.StrictJSON(app)
     app.url_map.strict_slashes = False
-    app.extensions["trackserver"] = state.State(
-        served, Jobs(served.settings.queue_length), Opened(served), Listing(served)
-    )
-    for resource in (higlass, tilesets, register, site, effects, views, pages):
+    jobs = Jobs(served.cache / "jobs.sqlite", served.settings.queue_length, {"effect": partial(answer, served)})
+    shared = state.State(served, jobs, Opened(served), Listing(served), metrics.Metrics())
+    app.extensions["trackserver"] = shared
+    for name, cache in (("blocks", shared.tilesets.blocks), ("tiles", shared.tilesets.payloads)):
+        shared.metrics.watch(name, cache)
+    for resource in (higlass, tilesets, register, site, effects, views, pages, openapi):
         app.register_blueprint(resource.blueprint)
-    errors.init_app(app)
-    state.init_app(app)
+    metrics.init_app(app, shared.metrics)
+    for part in (compression, errors, state):  # metrics, then these: who comes first has the last word on an answer
+        part.init_app(app)
     return app

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from trackserver.catalogue import effects as store
-from trackserver.catalogue.effects import Question
-from trackserver.errors import InvalidRequest, NeedsTorch, UnknownEffect, UnknownJob
-from trackserver.jobs import FAILED, Job
-from trackserver.models.card import first_problem
+from trackserver.errors import NeedsTorch, UnknownEffect, UnknownJob
+from trackserver.jobs import DONE, FAILED, Job
 from trackserver.predict.reading import MOST_SHIFTS
 from trackserver.web.site import can_predict
 from trackserver.web.state import body, here
@@ -19,8 +17,8 @@ from trackserver.web.state import body, here
 blueprint = Blueprint("effects", __name__, url_prefix="/api/v1")
 
 
-class Asked(BaseModel):
-    """The body of a question."""
+class AskedEffect(BaseModel):
+    """A question: one variant, or several that are one haplotype."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,25 +33,31 @@ class Asked(BaseModel):
 
 @blueprint.post("/effects/")
 def create() -> tuple[Response, int]:
-    question = _question(body())
-    if found := store.stored(here().site, question.id):
+    site = here().site
+    asked = _asked()
+    question = store.ask(site, **asked)
+    if found := store.stored(site, question.id):
         return jsonify(found), 200
     if not can_predict():
         raise NeedsTorch()
-    here().site.check_writable()
-    site = here().site
-    job = here().jobs.submit(question.id, lambda: store.compute(site, question))
-    return jsonify(_progress(job)), 202
+    site.check_writable()
+    return jsonify(_progress(here().jobs.submit(question.id, "effect", asked))), 202
 
 
 @blueprint.get("/effects/<effect_id>/")
 def show(effect_id: str) -> Response:
-    if found := store.stored(here().site, effect_id):
+    site = here().site
+    if found := store.stored(site, effect_id):
         return jsonify(found)
     try:
-        return jsonify(_progress(here().jobs.get(effect_id)))
+        job = here().jobs.get(effect_id)
     except UnknownJob:
         raise UnknownEffect(effect_id) from None
+    if job.status != DONE:
+        return jsonify(_progress(job))
+    if found := store.stored(site, effect_id):  # it was done meanwhile
+        return jsonify(found)
+    raise UnknownEffect(effect_id)
 
 
 @blueprint.get("/jobs/")
@@ -66,18 +70,15 @@ def job(job_id: str) -> Response:
     return jsonify(_job(here().jobs.get(job_id)))
 
 
-def _question(sent: dict[str, Any]) -> Question:
-    try:
-        asked = Asked.model_validate(sent)
-    except ValidationError as error:
-        raise InvalidRequest(f"This question cannot be read: {first_problem(error)}.") from error
-    site = here().site
-    model = asked.model or store.default_model(site)
-    tracks = ",".join(map(str, asked.tracks)) if isinstance(asked.tracks, list) else asked.tracks
-    return store.ask(
-        site, model, asked.assembly or site.default_assembly, asked.variants, tracks or None,
-        ensemble=asked.ensemble, shifts=asked.shifts, squashed=asked.squashed,
-    )  # fmt: skip
+def _asked() -> dict[str, Any]:
+    """The question as `catalogue.effects.ask` takes it, the site's own model and assembly where none is named."""
+    asked = body(AskedEffect).model_dump()
+    tracks = asked["tracks"]
+    return asked | {
+        "model": asked["model"] or store.default_model(here().site),
+        "assembly": asked["assembly"] or here().site.default_assembly,
+        "tracks": (",".join(map(str, tracks)) if isinstance(tracks, list) else tracks) or None,
+    }
 
 
 def _progress(job: Job) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 from http import HTTPStatus
 
 from flask import Flask, Response, jsonify
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from trackserver.errors import (
@@ -13,6 +14,7 @@ from trackserver.errors import (
     InvalidRequest,
     NeedsTorch,
     NotFound,
+    NotOffered,
     QueueFull,
     TrackserverError,
     Unavailable,
@@ -25,6 +27,7 @@ STATUS: dict[type[TrackserverError], HTTPStatus] = {
     DataError: HTTPStatus.INTERNAL_SERVER_ERROR,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     NeedsTorch: HTTPStatus.NOT_IMPLEMENTED,
+    NotOffered: HTTPStatus.NOT_IMPLEMENTED,
     QueueFull: HTTPStatus.SERVICE_UNAVAILABLE,
     TrackserverError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -42,7 +45,10 @@ _log = logging.getLogger(__name__)
 def init_app(app: Flask) -> None:
     app.register_error_handler(TrackserverError, _ours)
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(ParseException, _no_http)
+    app.register_error_handler(RecursionError, _too_deep)
     app.register_error_handler(Exception, _unforeseen)
+    app.after_request(_precondition)
 
 
 def status_of(error: TrackserverError) -> HTTPStatus:
@@ -65,6 +71,25 @@ def _http(error: HTTPException) -> tuple[Response, int]:
     status = error.code or 500
     sentence, code = SENTENCES.get(status, (f"{error.name}.", "http_error"))
     return answer(sentence, code, status)
+
+
+def _precondition(response: Response) -> Response:
+    """Flask answers If-Match for the page's own files by itself, without an exception or a body."""
+    if response.status_code != HTTPStatus.PRECONDITION_FAILED:
+        return response
+    response.close()
+    refused, status = answer("The file is not the version that the request names.", "precondition_failed", 412)
+    refused.status_code = status
+    return refused
+
+
+def _no_http(error: ParseException) -> tuple[Response, int]:
+    """A body is read while it is needed, so that it is no HTTP shows only then."""
+    return answer("The request's body is not HTTP as this server reads it.", "bad_http", 400)
+
+
+def _too_deep(error: RecursionError) -> tuple[Response, int]:
+    return answer("The request's body is nested too deeply.", "invalid_request", 400)
 
 
 def _unforeseen(error: Exception) -> tuple[Response, int]:

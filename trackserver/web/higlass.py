@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from trackserver.catalogue.opened import Handle
 from trackserver.errors import InvalidRequest, TrackserverError
 from trackserver.tiles import wire
 from trackserver.tiles.grid import TILE_SIZE
+from trackserver.tiles.matrix import SIDE
 from trackserver.tiles.tileset import parse_tile_id
-from trackserver.web.state import here
+from trackserver.web.state import here, posted_json
 
 blueprint = Blueprint("higlass", __name__, url_prefix="/api/v1")
 _log = logging.getLogger(__name__)
@@ -27,12 +30,12 @@ _log = logging.getLogger(__name__)
 
 @blueprint.get("/tileset_info/")
 def tileset_info() -> Response:
-    return jsonify({uid: _info(uid) for uid in request.args.getlist("d")})
+    return jsonify({uid: _info(uid) for uid in _at_most(request.args.getlist("d"), "tilesets")})
 
 
 def _info(uid: str) -> dict[str, Any]:
     try:
-        return {"uid": uid, **here().tilesets.get(uid).tileset.info()}
+        return {"uid": uid, **here().tilesets.info(uid)}
     except TrackserverError as error:
         return {"error": str(error)}
 
@@ -40,20 +43,33 @@ def _info(uid: str) -> dict[str, Any]:
 @blueprint.route("/tiles/", methods=["GET", "POST"])
 def tiles() -> Response:
     """Tiles of the ids in the query and, where the client posts options, in the body: the union of both."""
-    ids = list(dict.fromkeys([*request.args.getlist("d"), *_posted_ids()]))
-    most = here().site.settings.max_tile_ids
-    if len(ids) > most:
-        raise InvalidRequest(f"{len(ids)} tiles in one request; this server gives at most {most} at a time.")
+    ids = _at_most([*request.args.getlist("d"), *_posted_ids()], "tiles")
     handles: dict[str, Handle | TrackserverError] = {}
     # Each tile is JSON already, and kept as such: to put them together is to join them.
     parts = [json.dumps(text).encode() + b":" + _tile(text, handles) for text in ids]
+    _count(ids, handles)
     return Response(b"{" + b",".join(parts) + b"}", mimetype="application/json")
 
 
+def _at_most(ids: list[str], what: str) -> list[str]:
+    """Each id once, if they are not too many."""
+    unique, most = list(dict.fromkeys(ids)), here().site.settings.max_tile_ids
+    if len(unique) > most:
+        raise InvalidRequest(f"{len(unique)} {what} in one request; this server gives at most {most} at a time.")
+    return unique
+
+
+def _count(ids: Sequence[str], handles: Mapping[str, Handle | TrackserverError]) -> None:
+    asked = Counter(text.split(".")[0] for text in ids)
+    for uid, handle in handles.items():
+        if isinstance(handle, Handle):
+            here().metrics.tiles(handle.kind, asked[uid])
+
+
 def _posted_ids() -> list[str]:
-    if request.method != "POST" or not request.data:
+    if request.method != "POST" or not request.get_data():
         return []
-    sent = request.get_json(force=True, silent=True)
+    sent = posted_json()
     if not isinstance(sent, list) or not all(isinstance(item, dict) for item in sent):
         raise InvalidRequest("The body should be a list of {tilesetUid, tileIds}.")
     if not all(isinstance(item.get("tileIds", []), list) for item in sent):
@@ -87,6 +103,10 @@ def _handle(uid: str, handles: dict[str, Handle | TrackserverError]) -> Handle:
 
 
 def _fault(text: str, sentence: str) -> bytes:
-    if text.split(".")[0].endswith("-delta"):
+    """What the client shows in the track; where its drawing cannot bear a tile without numbers, beside gaps."""
+    parts = text.split(".")
+    if parts[0].endswith("-delta"):
         return wire.encode(wire.dense(np.full(TILE_SIZE, np.nan, np.float32)))
+    if len(parts) > 3 and parts[3].isdecimal():
+        return wire.encode({**wire.dense(np.full((SIDE, SIDE), np.nan, np.float32)), "error": sentence})
     return wire.encode({"error": sentence})

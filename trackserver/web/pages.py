@@ -43,6 +43,13 @@ def healthz() -> Response:
     return jsonify(status="ok", version=__version__)
 
 
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    from prometheus_client import CONTENT_TYPE_LATEST
+
+    return Response(here().metrics.text(here().jobs.waiting()), content_type=CONTENT_TYPE_LATEST)
+
+
 @blueprint.get("/favicon.ico")
 def favicon() -> Response:
     return send_from_directory(STATIC, "favicon.svg", mimetype="image/svg+xml")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from trackserver.catalogue.remote import MOST_NAME, Registration, register
-from trackserver.errors import InvalidRequest
-from trackserver.models.card import first_problem
 from trackserver.web.state import body, here
 
 blueprint = Blueprint("register", __name__, url_prefix="/api/v1")
 
 
-class Asked(BaseModel):
-    """The body, in HiGlass's words; what else its clients send is not needed."""
+class AskedFile(BaseModel):
+    """A file of the visitor's, in HiGlass's words; what else its clients send is not needed."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -28,10 +26,7 @@ class Asked(BaseModel):
 
 @blueprint.post("/register_url/")
 def register_url() -> tuple[Response, int]:
-    try:
-        asked = Asked.model_validate(body())
-    except ValidationError as error:
-        raise InvalidRequest(f"This file cannot be registered: {first_problem(error)}.") from error
+    asked = body(AskedFile)
     record, new = register(
         here().site,
         Registration(asked.fileurl, asked.filetype, asked.coordSystem or "", asked.name or "", asked.uid or ""),

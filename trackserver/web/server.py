@@ -1,8 +1,12 @@
-"""The process that serves a site: gunicorn, one worker with several threads, the model loaded in it once."""
+"""The process that serves a site: gunicorn, its workers with several threads each, the model in one of them, once."""
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
 import socket
+import tempfile
 from importlib import import_module
 from typing import Any
 
@@ -10,46 +14,101 @@ from gunicorn.app.base import BaseApplication
 
 from trackserver.catalogue.effects import default_model, warm_up
 from trackserver.catalogue.site import Site
-from trackserver.errors import InvalidRequest, PortInUse
-from trackserver.web import create_app
+from trackserver.errors import BadSetting, InvalidRequest, PortInUse, TrackserverError
+from trackserver.web import create_app, metrics, worker
 from trackserver.web.site import can_predict
 from trackserver.web.state import State
 
+ACCESS = '%(t)s %(h)s "%(r)s" %(s)s %(B)s bytes %(M)s ms'
+
+_log = logging.getLogger(__name__)
+
 
 class Server(BaseApplication):
+    """SIGHUP reads the site's settings anew and replaces the workers; what they are answering is answered first."""
+
     def __init__(self, site: Site):
         self.site = site
+        self.shared = ""  # a folder in which several workers count together
         super().__init__()
 
     def load_config(self) -> None:
         settings = self.site.settings
         chosen = {
             "bind": f"{settings.host}:{settings.port}",
-            "worker_class": "gthread",
+            "worker_class": worker.Worker,
+            "workers": settings.workers,
             "threads": settings.threads,
             "timeout": 120,
-            "graceful_timeout": 5,
+            "graceful_timeout": 30,
             "keepalive": 30,
+            "limit_request_line": worker.MOST_ADDRESS,
+            "logger_class": worker.Log,
             "loglevel": "warning",
+            "accesslog": _access_log(self.site),
+            "access_log_format": ACCESS,
             "control_socket_disable": True,
             "post_worker_init": _warm_up,
+            "child_exit": _forget,
+            "on_exit": _end,
         }
         for name, value in chosen.items():
             self.cfg.set(name, value)
+        if settings.workers > 1 and metrics.SHARED not in os.environ:
+            self.shared = os.environ[metrics.SHARED] = tempfile.mkdtemp(prefix="trackserver-metrics-")
 
     def load(self) -> Any:
         return create_app(self.site)
 
+    def reload(self) -> None:
+        try:
+            site = self.site.reopened()
+            _access_log(site)
+        except TrackserverError as error:
+            _log.error("The settings stay as they were: %s", error)
+        else:
+            self.site = site
+        super().reload()
 
-def _warm_up(worker: Any) -> None:
-    """Load the default model behind the scenes; questions that come meanwhile queue behind it.
 
-    torch itself, a second for any model, is loaded before the first page: the first question is then not kept waiting.
+def _access_log(site: Site) -> str | None:
+    """Where the access log goes, in gunicorn's words."""
+    chosen = site.settings.access_log
+    if chosen in ("", "-"):
+        return chosen or None
+    file = site.inside(chosen)
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise BadSetting(f"access_log: {file} cannot be written: {error.strerror}.") from None
+    return str(file)
+
+
+def _end(arbiter: Any) -> None:
+    if arbiter.app.shared:
+        shutil.rmtree(arbiter.app.shared, ignore_errors=True)
+
+
+def _forget(arbiter: Any, ended: Any) -> None:
+    """What a worker holds goes with it; what it has counted stays."""
+    if metrics.SHARED in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(ended.pid)
+
+
+def _warm_up(started: Any) -> None:
+    """Load the default model behind the scenes, in the worker that computes; questions meanwhile queue behind it.
+
+    A lone worker loads torch itself, a second for any model, before the first page: the first question is then not kept
+    waiting.
     """
-    state: State = worker.wsgi.extensions["trackserver"]
-    if can_predict() and default_model(state.site):
+    state: State = started.wsgi.extensions["trackserver"]
+    if not can_predict() or not state.site.is_writable():
+        return
+    if state.site.settings.workers == 1 and default_model(state.site):
         import_module("trackserver.predict.engine")
-        state.jobs.submit("warm-up", lambda: warm_up(state.site))
+    state.jobs.start(lambda: warm_up(state.site) if default_model(state.site) else None)
 
 
 def address(site: Site) -> str:

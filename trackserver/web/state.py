@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from math import isfinite
+from typing import Any, TypeVar
 
 from flask import Flask, Response, current_app, request
 from flask.json.provider import DefaultJSONProvider
+from pydantic import BaseModel, ValidationError
 
 from trackserver.catalogue.listing import Listing
 from trackserver.catalogue.opened import Opened
 from trackserver.catalogue.site import Site
 from trackserver.errors import InvalidRequest
 from trackserver.jobs import Jobs
+from trackserver.models.card import first_problem
+from trackserver.web.metrics import Metrics
 
 # HiGlass compiles its shaders and schemas at run time, hence unsafe-eval; it styles elements inline.
 CONTENT_POLICY = (
@@ -22,12 +26,16 @@ CONTENT_POLICY = (
 )
 
 
+Body = TypeVar("Body", bound=BaseModel)
+
+
 @dataclass(frozen=True)
 class State:
     site: Site
     jobs: Jobs
     tilesets: Opened
     listing: Listing
+    metrics: Metrics
 
 
 class StrictJSON(DefaultJSONProvider):
@@ -42,12 +50,39 @@ def here() -> State:
     return state
 
 
-def body() -> dict[str, Any]:
-    """The JSON object a request brings."""
-    sent = request.get_json(force=True, silent=True)
+def body(model: type[Body]) -> Body:
+    """What a request brings, read as a model. Strict JSON: what is let in here can be sent out again."""
+    sent = posted_json()
     if not isinstance(sent, dict):
         raise InvalidRequest("The request's body should be a JSON object.")
+    try:
+        return model.model_validate(sent)
+    except ValidationError as error:
+        raise InvalidRequest(f"The request's body cannot be read: {first_problem(error)}.") from error
+
+
+def posted_json() -> Any:
+    """What a request's body says; None where it is no JSON."""
+    try:
+        return strict_json(request.get_data())
+    except ValueError:
+        return None
+
+
+def strict_json(text: str | bytes) -> Any:
+    """What a text says; ValueError where it holds what JSON cannot: NaN, 1e999, half of a surrogate pair."""
+    sent = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    json.dumps(sent, ensure_ascii=False).encode()
     return sent
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if isfinite(value) else _refuse(text)
 
 
 def asked_assembly() -> str:

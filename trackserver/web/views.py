@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, redirect, request, url_for
+from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.wrappers import Response as Redirect
 
 from trackserver.catalogue.store import View
 from trackserver.errors import InvalidRequest
-from trackserver.web.state import body, here
+from trackserver.web.state import body, here, strict_json
 
 blueprint = Blueprint("views", __name__)
 
-_VIEW_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 MOST_TITLE = 200
+
+
+class KeptView(BaseModel):
+    """A HiGlass viewconf that is kept for good, as an object, or as a string as higlass-manage sends it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    viewconf: dict[str, Any] | str
+    title: str | None = None
+    uid: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{0,64}$", description="only for HiGlass's own route")
 
 
 @blueprint.post("/api/v1/views/")
 def create() -> tuple[Response, int]:
     """Keep a view for good; the same view is the same link."""
-    view = _keep(body(), view_id="")
+    view = _keep(body(KeptView).model_copy(update={"uid": ""}))
     return jsonify(id=view.id, url=f"/v/{view.id}", embed=f"/embed/{view.id}", title=view.title), 201
 
 
@@ -35,8 +43,7 @@ def show(view_id: str) -> Response:
 @blueprint.post("/api/v1/viewconfs/")
 def create_viewconf() -> Response:
     """HiGlass's own export; answers `{"uid": …}`, which its client opens as /l/?d=uid."""
-    sent = body()
-    return jsonify(uid=_keep(sent, view_id=str(sent.get("uid") or "")).id)
+    return jsonify(uid=_keep(body(KeptView)).id)
 
 
 @blueprint.get("/api/v1/viewconfs/")
@@ -45,23 +52,21 @@ def viewconf() -> Response:
 
 
 @blueprint.get("/l/")
+@blueprint.get("/link/")
 def link() -> Redirect:
     return redirect(url_for("pages.view", view_id=here().site.catalogue.view(request.args.get("d", "")).id))
 
 
-def _keep(sent: dict[str, Any], view_id: str) -> View:
-    conf = sent.get("viewconf")
-    if isinstance(conf, str):  # HiGlass's client posts an object, higlass-manage a string
+def _keep(sent: KeptView) -> View:
+    conf: Any = sent.viewconf
+    if isinstance(conf, str):
         try:
-            conf = json.loads(conf)
+            conf = strict_json(conf)
         except ValueError:
             conf = None
     if not isinstance(conf, dict) or not isinstance(conf.get("views"), list) or not conf["views"]:
         raise InvalidRequest("'viewconf' should be a HiGlass viewconf: a JSON object with a list of views.")
-    if view_id and not _VIEW_ID.match(view_id):
-        raise InvalidRequest(f"'{view_id}' cannot be a view's id: use letters, digits, _ and - only.")
-    title = str(sent.get("title") or "")[:MOST_TITLE]
-    return here().site.catalogue.put_view(_portable(conf), title, view_id)
+    return here().site.catalogue.put_view(_portable(conf), (sent.title or "")[:MOST_TITLE], sent.uid or "")
 
 
 def _portable(conf: Any) -> Any:

@@ -1,0 +1,231 @@
+"""The real process: gunicorn, its workers, its signals."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import make_site
+from trackserver import config
+from trackserver.catalogue.site import Site
+from trackserver.genome.locus import Locus
+from trackserver.genome.sequence import decode
+
+
+class Running:
+    """A server of a site, and connections to it."""
+
+    def __init__(self, site: Site, *flags: str):
+        self.site = site
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "trackserver", "serve", "--port", str(self.port), "--site", str(site.path)]
+        self.process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
+        until(lambda: self.process.poll() is not None or self.answers())
+
+    def answers(self) -> bool:
+        try:
+            return self.ask("/healthz")[0] == 200
+        except OSError:
+            return False
+
+    def ask(self, path: str, sent: Any = None) -> tuple[int, Any]:
+        """Status and JSON, over a connection of its own: any worker may answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            return talk(connection, path, sent)
+        finally:
+            connection.close()
+
+    def raw(self, request: bytes) -> tuple[int, dict[str, Any]]:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as wire:
+            wire.sendall(request)
+            answer = b"".join(iter(lambda: wire.recv(65536), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), json.loads(body)
+
+    def stop(self) -> str:
+        """What it has said."""
+        self.process.terminate()
+        return self.process.communicate(timeout=60)[1]
+
+
+def talk(connection: http.client.HTTPConnection, path: str, sent: Any = None) -> tuple[int, Any]:
+    connection.request("GET" if sent is None else "POST", path, None if sent is None else json.dumps(sent))
+    answer = connection.getresponse()
+    body = answer.read()
+    return answer.status, json.loads(body) if answer.headers.get_content_type() == "application/json" else body.decode()
+
+
+def until(holds: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, files: Path) -> Iterator[Running]:
+    """Without a model, so that no worker loads torch."""
+    site = make_site(tmp_path_factory.mktemp("served") / "site", files)
+    shutil.rmtree(site.models / "random")
+    running = Running(site, "--workers", "2", "--access-log", "access.log")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    """Servers that end with the test."""
+    started: list[Running] = []
+
+    def start(site: Site, *flags: str) -> Running:
+        started.append(Running(site, *flags))
+        return started[-1]
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            running.stop()
+
+
+def test_an_effect_is_seen_from_every_worker(start: Callable[..., Running], tmp_path: Path, files: Path) -> None:
+    server = start(make_site(tmp_path / "site", files), "--workers", "2")
+    ref = decode(server.site.genome("tiny").codes(Locus("chrA", 20_010, 20_011)))
+    status, asked = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
+    assert (status, asked["status"] in ("queued", "running")) == (202, True)
+    seen = [asked["status"]]
+    while seen[-1] != "done":
+        status, found = server.ask(f"/api/v1/effects/{asked['id']}/")
+        assert (status, found["status"] in ("queued", "running", "done")) == (200, True), found
+        seen.append(found["status"])
+        time.sleep(0.05)
+    for _ in range(20):
+        jobs = {job["id"]: job["status"] for job in server.ask("/api/v1/jobs/")[1]["jobs"]}
+        assert jobs == {"warm-up": "done", asked["id"]: "done"}
+    assert server.stop().count("\n") == 1  # its address, and nothing that went wrong
+
+
+def test_workers_count_together(server: Running) -> None:
+    def count() -> float:
+        text = server.ask("/metrics")[1]
+        return float(
+            re.search(r'request_seconds_count\{method="GET",route="/api/v1/site/",status="200"\} (\S+)', text)[1]
+        )
+
+    server.ask("/api/v1/site/")
+    before = count()
+    for _ in range(40):
+        server.ask("/api/v1/site/")
+    assert count() == before + 40
+
+
+def test_the_access_log_has_a_line_for_each_request(server: Running) -> None:
+    server.ask("/api/v1/tiles/?d=signal.0.0&s=logged")
+    log = server.site.path / "access.log"
+    until(lambda: "s=logged" in log.read_text())
+    (line,) = [line for line in log.read_text().splitlines() if "s=logged" in line]
+    assert re.fullmatch(
+        r'\[[^]]+\] 127\.0\.0\.1 "GET /api/v1/tiles/\?d=signal\.0\.0&s=logged HTTP/1\.1" 200 \d+ bytes \d+ ms', line
+    )
+
+
+def test_a_thousand_ids_fit_into_an_address(server: Running) -> None:
+    ids = "&".join(f"d=signal.16.{x}" for x in range(1000))
+    status, tiles = server.ask(f"/api/v1/tiles/?{ids}")
+    assert (status, len(tiles)) == (200, 1000)
+    assert server.ask(f"/api/v1/tiles/?{ids}&d=signal.1.1")[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /api/v1/tiles/?d=" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nA: " + b"x" * 40_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 500 + b"\r\n", 431),
+        (b"hello\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"POST /api/v1/views/ HTTP/1.1\r\nContent-Length: many\r\n\r\n", 400),
+        (b"POST /api/v1/views/ HTTP/1.1\r\nConnection: close\r\nContent-Length: 9999999\r\n\r\n{}", 413),
+        (b"POST /api/v1/views/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET /%ff%00%fe HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
+    ],
+)
+def test_what_is_hardly_http_is_refused_in_json(server: Running, request_: bytes, status: int) -> None:
+    answered, body = server.raw(request_)
+    assert (answered, set(body), body["status"]) == (status, {"error", "code", "status"}, status)
+
+
+def test_a_reload_under_load_loses_no_request_and_reads_the_settings_anew(server: Running) -> None:
+    """Half of the clients keep their connections, half make one for each request."""
+    answers: list[int] = []
+    stop = threading.Event()
+
+    def keep_on_asking() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        while not stop.is_set():
+            answers.append(talk(connection, "/api/v1/tiles/?d=signal.3.1")[0])
+            if connection.sock is None:  # the server said Connection: close
+                connection.close()
+        connection.close()
+
+    def ask_anew() -> None:
+        while not stop.is_set():
+            answers.append(server.ask("/api/v1/tiles/?d=signal.3.2")[0])
+
+    faults: list[object] = []
+    hook, threading.excepthook = threading.excepthook, lambda args: faults.append(args.exc_value)
+    threads = [threading.Thread(target=target) for target in (keep_on_asking, ask_anew) * 3]
+    try:
+        for thread in threads:
+            thread.start()
+        file = server.site.path / config.FILE
+        for number in range(3):
+            file.write_text(re.sub(r"^(title = .*\n)?", f'title = "Reload {number}"\n', file.read_text()))
+            before = len(answers)
+            server.process.send_signal(signal.SIGHUP)
+            until(
+                lambda title=f"Reload {number}": {server.ask("/api/v1/site/")[1]["title"] for _ in range(8)} == {title}
+            )
+            until(lambda before=before: len(answers) > before + 50)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        threading.excepthook = hook
+    assert faults == []
+    assert set(answers) == {200}
+
+
+def test_settings_that_cannot_be_read_change_nothing(server: Running) -> None:
+    title = server.ask("/api/v1/site/")[1]["title"]
+    file = server.site.path / config.FILE
+    good = file.read_text()
+    file.write_text("prot = 1\n")
+    server.process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    assert {server.ask("/api/v1/site/")[1]["title"] for _ in range(8)} == {title}
+    file.write_text(good)
+
+
+def test_one_worker_logs_to_stderr_if_asked(start: Callable[..., Running], server: Running) -> None:
+    running = start(server.site, "--access-log", "-")
+    running.ask("/api/v1/site/")
+    said = running.stop()
+    assert '"GET /api/v1/site/ HTTP/1.1" 200' in said
+    assert "Traceback" not in said

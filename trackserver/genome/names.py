@@ -1,0 +1,61 @@
+"""Chromosomes as files name them, and whether they are an assembly's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trackserver.errors import ChromosomesDoNotFit, UnknownChromosome, listing
+from trackserver.genome.assembly import Assembly
+
+
+class Chromosomes(dict[bytes, tuple[str, int]]):
+    """The assembly's name and size of each chromosome a file names, looked up once; size 0 for what it lacks."""
+
+    def __init__(self, assembly: Assembly):
+        super().__init__()
+        self.assembly = assembly
+
+    def __missing__(self, own: bytes) -> tuple[str, int]:
+        name = own.decode("utf-8", "replace")
+        try:
+            chrom = self.assembly.resolve(name)
+            self[own] = chrom, self.assembly.chromsizes[chrom]
+        except UnknownChromosome:
+            self[own] = name, 0
+        return self[own]
+
+    def check(self, file: str) -> None:
+        """Raise `ChromosomesDoNotFit` if the assembly has none of them."""
+        if not any(size for _, size in self.values()):
+            raise ChromosomesDoNotFit(
+                f"{file} has nothing on a chromosome of {self.assembly.name}: the file has "
+                f"{listing(name for name, _ in self.values())}; {self.assembly.name} has "
+                f"{listing(self.assembly.chroms)}. Was it made on another assembly?"
+            )
+
+
+def own_names(sizes: Mapping[str, int], assembly: Assembly) -> dict[str, str]:
+    """The assembly's chromosome name -> the file's own (`1` for `chr1`); what the assembly lacks is left out."""
+    names: dict[str, str] = {}
+    for own in sizes:
+        try:
+            names.setdefault(assembly.resolve(own), own)
+        except UnknownChromosome:
+            continue
+    return names
+
+
+def check_sizes(name: str, sizes: Mapping[str, int], assembly: Assembly) -> None:
+    """Raise `ChromosomesDoNotFit` unless a file shares chromosomes with the assembly, all of equal size."""
+    names = own_names(sizes, assembly)
+    if not names:
+        raise ChromosomesDoNotFit(
+            f"{name} has no chromosome of {assembly.name}: the file has {listing(sizes)}; "
+            f"{assembly.name} has {listing(assembly.chroms)}. Was it made on another assembly?"
+        )
+    for chrom, own in names.items():
+        if sizes[own] != assembly.chromsizes[chrom]:
+            raise ChromosomesDoNotFit(
+                f"{name} was not made on {assembly.name}: its {own} is {sizes[own]:,} bp long, "
+                f"in {assembly.name} it is {assembly.chromsizes[chrom]:,}."
+            )

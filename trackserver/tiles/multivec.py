@@ -1,0 +1,178 @@
+"""Many rows of numbers along the genome (samples, states, alleles) as tiles: multivec files, and arrays in memory.
+
+Format: https://docs.higlass.io/data_preparation.html#multivec-files, written by `clodius convert`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from trackserver.errors import BadTileId, UnreadableFile, listing
+from trackserver.genome.assembly import Assembly
+from trackserver.genome.locus import Locus
+from trackserver.genome.names import check_sizes, own_names
+from trackserver.tiles import wire
+from trackserver.tiles.array import ArrayTileset
+from trackserver.tiles.grid import TILE_SIZE, Grid
+from trackserver.tiles.hdf5 import HDF5, runs
+from trackserver.tiles.tileset import TileId, pyramid_info
+
+MOST_VALUES_A_TILE = 1 << 22
+
+
+def multivec_info(grid: Grid, *, name: str, rows: Sequence[Any]) -> dict[str, Any]:
+    """tileset_info of rows on the assembly's own grid.
+
+    The grid is told as a list of resolutions: with `max_zoom` the client's multivec track asks for deeper zooms than
+    there are.
+    """
+    info = pyramid_info(grid, name=name, datatype="multivec")
+    del info["max_zoom"], info["max_width"]
+    widths = [grid.bin_width(zoom) for zoom in range(grid.max_zoom + 1)]
+    return info | {"resolutions": widths, "shape": [TILE_SIZE, len(rows)], "row_infos": list(rows)}
+
+
+class MultivecArrayTileset:
+    """Rows of bins over a locus, such as a saturation mutagenesis map; NaN outside, where nothing was computed.
+
+    `values` float32 (rows, bins), laid as in `ArrayTileset`; `rows` are their names.
+    """
+
+    def __init__(
+        self,
+        values: NDArray[np.float32],
+        rows: Sequence[str],
+        locus: Locus,
+        origin: int,
+        bin_width: int,
+        grid: Grid,
+        name: str,
+    ):
+        self.grid, self.name, self.rows = grid, name, rows
+        self._lines = [
+            ArrayTileset(line, locus, origin, bin_width, grid, row) for line, row in zip(values, rows, strict=True)
+        ]
+
+    def info(self) -> dict[str, Any]:
+        return multivec_info(self.grid, name=self.name, rows=self.rows)
+
+    def tile(self, tile: TileId) -> dict[str, Any]:
+        return wire.dense(np.stack([wire.decode_dense(line.tile(tile)) for line in self._lines]))
+
+
+@dataclass(frozen=True)
+class Level:
+    """A file at one resolution: the values of each of the assembly's chromosomes, (bins, rows)."""
+
+    bin_width: int
+    values: dict[str, h5py.Dataset]
+
+
+class MultivecTileset:
+    """A multivec file in the assembly's order of chromosomes, whatever its own.
+
+    Of each resolution the file's own bins are drawn, at most half a bin from their place (see `hdf5.runs`); at 1 bp
+    that is exact. NaN, which HiGlass leaves blank, is a chromosome the file lacks and what lies beyond the genome.
+    """
+
+    def __init__(self, path: Path, grid: Grid, name: str):
+        self.grid, self.name = grid, name
+        self.file = HDF5(path)
+        with self.file.reading():
+            self.levels = list(read_levels(self.file, grid.assembly))
+            self.tile_size = int(self.file.root["info"].attrs["tile-size"])
+            self.n_rows = _n_rows(self.file)
+            self._row_infos = list(_row_infos(self.file.root))
+
+    def info(self) -> dict[str, Any]:
+        info = multivec_info(self.grid, name=self.name, rows=self._row_infos)
+        if not self._row_infos:
+            del info["row_infos"]
+        return info | {
+            "resolutions": [level.bin_width for level in self.levels],
+            "tile_size": self.tile_size,
+            "bins_per_dimension": self.tile_size,
+            "shape": [self.tile_size, self.n_rows],
+        }
+
+    def tile(self, tile: TileId) -> dict[str, Any]:
+        if tile.y is not None or tile.modifier or tile.zoom >= len(self.levels):
+            raise BadTileId(str(tile))
+        level = self.levels[tile.zoom]
+        drawn = np.full((self.tile_size, self.n_rows), np.nan, np.float32)
+        with self.file.reading():
+            for run in runs(self.grid.assembly, level.bin_width, tile.x * self.tile_size, self.tile_size):
+                if run.chrom in level.values:
+                    held = level.values[run.chrom][run.first : run.first + run.n_bins]
+                    drawn[run.place : run.place + len(held)] = held
+        return wire.dense(drawn.T)
+
+
+def read_levels(file: HDF5, assembly: Assembly) -> Iterator[Level]:
+    """The resolutions of a multivec, the coarsest first."""
+    if "resolutions" not in file.root or "info" not in file.root or "chroms" not in file.root:
+        raise UnreadableFile(f"{file.name} is HDF5, but not a multivec: it holds {listing(file.root)}.")
+    own = own_names(_sizes(file), assembly)
+    resolutions = file.root["resolutions"]
+    for width in sorted(map(int, resolutions), reverse=True):
+        values = resolutions[str(width)]["values"]
+        yield Level(width, {chrom: values[name] for chrom, name in own.items() if name in values})
+
+
+def _sizes(file: HDF5) -> dict[str, int]:
+    chroms = file.root["chroms"]
+    names = [name.decode() if isinstance(name, bytes) else str(name) for name in chroms["name"][:]]
+    return dict(zip(names, chroms["length"][:].tolist(), strict=True))
+
+
+def _n_rows(file: HDF5) -> int:
+    shapes = {values.shape[1:] for level in file.root["resolutions"].values() for values in level["values"].values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        raise UnreadableFile(f"{file.name} is no multivec: its chromosomes differ in their number of rows.")
+    return int(next(iter(shapes))[0])
+
+
+def _row_infos(root: h5py.File) -> Iterator[Any]:
+    """What the file says about its rows, each JSON or text; nothing if it says nothing."""
+    coarsest = root["resolutions"][max(root["resolutions"], key=int)]
+    if "row_infos" in coarsest.attrs:
+        for told in coarsest.attrs["row_infos"]:
+            text = told.decode() if isinstance(told, bytes) else str(told)
+            try:
+                yield json.loads(text)
+            except ValueError:
+                yield text
+    elif "row_infos" in root["info"]:
+        yield from json.loads(root["info"]["row_infos"][()])
+
+
+def check_multivec(path: Path, assembly: Assembly) -> None:
+    """Raise unless a file is a whole multivec on an assembly.
+
+    Raises
+    ------
+    UnreadableFile
+        It is missing, truncated, damaged or another format.
+    ChromosomesDoNotFit
+        Its chromosomes are not the assembly's.
+    """
+    file = HDF5(path)
+    with file.reading():
+        levels = list(read_levels(file, assembly))
+        check_sizes(file.name, _sizes(file), assembly)
+        tile_size, n_rows = int(file.root["info"].attrs["tile-size"]), _n_rows(file)
+        if tile_size * n_rows > MOST_VALUES_A_TILE:
+            raise UnreadableFile(f"{file.name} has {n_rows:,} rows, too many to draw; choose some of them.")
+        for level in levels:
+            for chrom, values in level.values.items():
+                if len(values) != -(-assembly.chromsizes[chrom] // level.bin_width):
+                    raise UnreadableFile(f"{file.name} has not all bins of {chrom} at {level.bin_width:,} bp.")
+                values[:1], values[-1:]
