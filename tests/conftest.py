@@ -7,12 +7,18 @@ from pathlib import Path
 import numpy as np
 import pyBigWig
 import pytest
+from hypothesis import settings
 
 from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import add_tileset
 from trackserver.genome.assembly import Assembly
+
+# The same examples every time: what passed once passes again, and a search for others is one flag away
+# (--hypothesis-profile=default).
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 CHROMSIZES = {"chrA": 70_000, "chrB": 31_000, "chrC": 12_345}
 BIN = 32

@@ -319,9 +319,10 @@ def summaries_of(made: Written, level: int) -> Summaries:
         for start, end, _ in reader.zoom_records(level, made.own[chrom], 0, size)
     )
     starts, ends = np.array(stretches, np.int64).reshape(-1, 2).T
+    held = np.nan_to_num(made.bases)
     covered, sums, squares = (
-        np.concatenate([[0.0], np.cumsum(row)])[ends] - np.concatenate([[0.0], np.cumsum(row)])[starts]
-        for row in (np.isfinite(made.bases), np.nan_to_num(made.bases), np.nan_to_num(made.bases) ** 2)
+        np.array([row[start:end].sum() for start, end in stretches], np.float64)
+        for row in (np.isfinite(made.bases), held, held**2)
     )
     return Summaries(starts, ends, covered, sums, squares)
 
