@@ -122,3 +122,15 @@ def ask(connection: http.client.HTTPConnection, ids: list[str], accept: str) -> 
     if answer.status != 200 or not whole:
         raise RuntimeError(f"{answer.status} to {path}: {body[:200]!r}")
     return len(body)
+
+
+def median_ms(port: int, path: str, times: int = 200) -> float:
+    """Of one request again and again."""
+    seconds = []
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        for _ in range(times):
+            began = time.perf_counter()
+            connection.request("GET", path)
+            connection.getresponse().read()
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds) * 1000

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gunicorn.workers.gthread import DEFAULT_WORKER_DATA_TIMEOUT
 
 from tests.conftest import make_site
 from trackserver import config
@@ -229,3 +230,13 @@ def test_one_worker_logs_to_stderr_if_asked(start: Callable[..., Running], serve
     said = running.stop()
     assert '"GET /api/v1/site/ HTTP/1.1" 200' in said
     assert "Traceback" not in said
+
+
+def test_connections_that_a_browser_opened_ahead_do_not_hold_up_the_end(
+    start: Callable[..., Running], server: Running
+) -> None:
+    running = start(server.site)
+    with socket.create_connection(("127.0.0.1", running.port)):
+        time.sleep(DEFAULT_WORKER_DATA_TIMEOUT + 1)  # until gunicorn puts it aside
+        running.process.terminate()
+        running.process.communicate(timeout=15)  # it would be kept alive for 30

@@ -32,6 +32,16 @@ REFUSALS: dict[type[Exception], tuple[HTTPStatus, str]] = {
 
 
 class Worker(ThreadWorker):
+    def murder_pending(self) -> None:
+        """Close connections on which nothing has come for too long; all of them where the worker is to stop.
+
+        Browsers open connections ahead: gunicorn would wait for these as long as for a request, up to half a minute.
+        """
+        if not self.alive:
+            for unused in self.pending_conns:
+                unused.timeout = 0.0
+        super().murder_pending()
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer a request that never came as far as the application."""
         status, sentence = next(refusal for kind, refusal in REFUSALS.items() if isinstance(exc, kind))
