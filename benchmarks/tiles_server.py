@@ -34,9 +34,8 @@ def ours(place: Path) -> Engine:
     from trackserver.catalogue.site import Site
     from trackserver.tiles.tileset import parse_tile_id
 
-    site = Site(place)
-    site.assembly(site.default_assembly)  # imports what reads chromosome sizes; clodius' imports are made by now, too
-    opened = Opened(site)
+    opened = Opened(Site(place))
+    opened.prepare()  # as a worker does before it is asked; clodius' imports are made by now, too
 
     def body(ids: list[str]) -> bytes:
         asked = [parse_tile_id(text) for text in ids]
@@ -90,9 +89,9 @@ def product(place: Path) -> Flask:
     from trackserver.catalogue.site import Site
     from trackserver.web import create_app
 
-    site = Site(place)
-    site.assembly(site.default_assembly)
-    return create_app(site)
+    app = create_app(Site(place))
+    app.extensions["trackserver"].tilesets.prepare()
+    return app
 
 
 class Server(BaseApplication):

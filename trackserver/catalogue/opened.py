@@ -6,9 +6,12 @@ replaced is the new one at the next request, and one that comes back after it wa
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cachetools import LRUCache, TTLCache
@@ -17,7 +20,7 @@ from trackserver.catalogue.effects import effect_version, is_effect_uid, open_ef
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import guard_of, is_assembly_uid, open_assembly_tileset
-from trackserver.errors import FileChanged, Unavailable, UnreadableFile
+from trackserver.errors import FileChanged, TrackserverError, Unavailable, UnreadableFile
 from trackserver.tiles import wire
 from trackserver.tiles.cache import ByteCache
 from trackserver.tiles.grid import Grid
@@ -49,12 +52,19 @@ class Opened:
     """A process's open tilesets. Safe from several threads."""
 
     def __init__(self, site: Site):
-        self.site = site
+        self.site, self._root = site, str(site.path)
         most = site.settings.cache_mb << 20
         self.blocks, self.payloads = ByteCache(most * 3 // 4), ByteCache(most // 4)
         self._records: TTLCache[str, TilesetRecord] = TTLCache(100_000, RECORDS_HELD)
         self._handles: LRUCache[str, tuple[Handle, float]] = LRUCache(MOST_OPEN)
         self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Read, before anybody waits for it, what the first requests would: chromosome sizes, the catalogue."""
+        for name in self.site.assembly_names:
+            with suppress(TrackserverError):  # whoever asks for that assembly is told
+                self.site.assembly(name)
+        self.site.catalogue.tilesets(uid="")
 
     def get(self, uid: str) -> Handle:
         """The tileset of a uid, of the version that is there now.
@@ -119,12 +129,12 @@ class Opened:
         return found
 
     def _open_local(self, record: TilesetRecord) -> Handle:
-        path = self.site.inside(record.path)
+        path = os.path.join(self._root, record.path)  # as `site.inside`, which takes longer than all the rest here
         version = f"{record.path} {record.name} {identity_at(path)}"
         if held := self._held(record.uid, version):
             return held
         grid = Grid(self.site.assembly(record.assembly))
-        tileset = open_file(record.filetype, path, grid, record.name, self.blocks)
+        tileset = open_file(record.filetype, Path(path), grid, record.name, self.blocks)
         if not version.endswith(identity_at(path)):  # replaced between the look at it and its opening
             return self._open_local(record)
         return self._keep(record.uid, version, tileset)

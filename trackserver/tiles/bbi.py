@@ -1,4 +1,5 @@
-"""bigWig and bigBed files, read in numpy: a block is inflated once, and shared by all tiles that touch it.
+"""bigWig and bigBed files, read in numpy: a block is inflated once, and shared by all tiles that touch it. What blocks
+hold is in records.py.
 
 Format: Kent et al., "BigWig and BigBed: enabling browsing of large distributed datasets", Bioinformatics 2010,
 supplement; https://github.com/ucscGenomeBrowser/kent, src/inc/bbiFile.h. Both byte orders are read.
@@ -7,8 +8,9 @@ supplement; https://github.com/ucscGenomeBrowser/kent, src/inc/bbiFile.h. Both b
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +19,20 @@ from numpy.typing import NDArray
 
 from trackserver.errors import UnreadableFile
 from trackserver.tiles.cache import ByteCache
+from trackserver.tiles.records import (
+    Place,
+    Rows,
+    Summary,
+    all_summaries,
+    covered,
+    faults,
+    is_finite,
+    no_rows,
+    put_summary,
+    sections,
+    summaries,
+    summary_at,
+)
 from trackserver.tiles.source import Source
 
 BIGWIG, BIGBED = 0x888FFC26, 0x8789F2EB
@@ -24,13 +40,9 @@ _TREE, _CHROMS = 0x2468ACE0, 0x78CA8C91
 HEAD = 1 << 16  # read at once: header, zoom levels and, as a rule, chromosome names
 MOST_INDEX = 1 << 27  # bytes of an index; a file of a billion records has 32 MB
 MOST_BLOCK = 1 << 26  # bytes a block may unfold to
-# Blocks decoded together, of a zoom level and of the data: a tile takes several summaries' blocks, but often only one
-# of the data's.
-RUN_OF_LEVEL, RUN_OF_DATA = 2, 1
-MOST_MENDED = 64  # summaries of a run: libBigWig leaves one at each of its own blocks, more is another kind of damage
+MOST_MENDED = 64  # summaries of a block: libBigWig leaves one, more is another kind of damage
 
 Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class Zoom(NamedTuple):
@@ -51,17 +63,6 @@ class Index(NamedTuple):
     reach: Integers
     offsets: Integers
     sizes: Integers
-
-
-class Rows(NamedTuple):
-    """Records of a level in the file's order; places are chromosome id << 32 | position.
-
-    amounts : float64 (2 or 5, n), the first rows of `grid.Stretches`: a mean needs two, which is less to make and keep
-    """
-
-    starts: Integers
-    ends: Integers
-    amounts: Floats
 
 
 class Line(NamedTuple):
@@ -136,20 +137,20 @@ class BBI:
         """The coarsest zoom level with two or more summaries a bin; None for the data themselves."""
         return max((zoom for zoom in self.zooms if 2 * zoom.reduction <= bin_width), default=None)
 
-    def rows(self, level: Zoom | None, chrom: Chrom, start: int, end: int, n_amounts: int = 5) -> Iterator[Rows]:
-        """Records of a level that overlap a stretch of a chromosome, in order, run of blocks by run."""
-        low, high = (chrom.id << 32) + start, (chrom.id << 32) + end
+    def rows(self, level: Zoom | None, chrom: Chrom, start: int, end: int, n_amounts: int = 5, offset: int = 0) -> Rows:
+        """Records of a level that overlap a stretch of a chromosome, moved by `offset`."""
         with _damage(self.source):
-            for rows in self._decoded(level, self._runs(level, low, high), n_amounts):
-                first = rows.ends.searchsorted(low, "right")
-                last = rows.starts.searchsorted(high, "left")
-                if first < last:
-                    yield Rows(rows.starts[first:last], rows.ends[first:last], rows.amounts[:, first:last])
+            first, last = self._between(level, (chrom.id << 32) + start, (chrom.id << 32) + end)
+            if first >= last:
+                return no_rows(n_amounts)
+            decode = summaries if level else sections
+            return decode(self._held(level, first, last), self.order, Place(chrom.id, start, end, offset), n_amounts)
 
-    def hold(self, level: Zoom, n_amounts: int) -> None:
-        """Read a whole level in one piece; what is asked of it next is at hand."""
+    def whole(self, level: Zoom, offsets: Integers, limits: Integers, n_amounts: int) -> Rows:
+        """All of a level along the absolute axis, read in one piece; see `records.all_summaries`."""
         with _damage(self.source):
-            self._decoded(level, self._runs(level, 0, int(self._index(level).reach[-1]) + 1), n_amounts)
+            blocks = self._held(level, 0, len(self._index(level).starts))
+            return all_summaries(blocks, self.order, offsets, limits, n_amounts)
 
     def n_blocks(self, level: Zoom | None) -> int:
         with _damage(self.source):
@@ -159,16 +160,15 @@ class BBI:
         """Read and decode some blocks; raises where one is damaged or holds values that are not finite."""
         with _damage(self.source):
             for block in self._blocks(level, first, last):
-                rows = _summaries(block, self.order) if level else _section(block, self.order, 2)
-                if not level and len(rows.starts) < _count(block, self.order):
+                if level:
+                    self._sound(level, [block])
+                elif not is_finite(block, self.order):
                     raise UnreadableFile(f"{self.source.name} holds values that are not finite; make it without them.")
 
     def blocks(self, chrom: Chrom, start: int, end: int) -> range:
         """The numbers of the data's blocks that may hold something on a stretch of a chromosome."""
-        low, high = (chrom.id << 32) + start, (chrom.id << 32) + end
         with _damage(self.source):
-            index = self._index(None)
-            first, last = int(index.reach.searchsorted(low, "right")), int(index.starts.searchsorted(high, "left"))
+            first, last = self._between(None, (chrom.id << 32) + start, (chrom.id << 32) + end)
             # bigtools notes the end of a block's last line, which need not be the furthest: one block more, then.
             return range(max(first - 1, 0), last)
 
@@ -190,14 +190,10 @@ class BBI:
             found = [line.split(";")[0].split() for line in lines if ";" in line]
             return tuple(words[-1] for words in found if len(words) > 1)
 
-    def _runs(self, level: Zoom | None, low: int, high: int) -> list[tuple[int, int]]:
-        """The runs of blocks (first, last) that may hold something between two keys."""
-        index, length = self._index(level), RUN_OF_LEVEL if level else RUN_OF_DATA
-        first = int(index.reach.searchsorted(low, "right"))
-        last = int(index.starts.searchsorted(high, "left"))
-        if first >= last:
-            return []
-        return [(b, min(b + length, len(index.starts))) for b in range(first // length * length, last, length)]
+    def _between(self, level: Zoom | None, low: int, high: int) -> tuple[int, int]:
+        """The blocks, first to one past the last, that may hold something between two keys."""
+        index = self._index(level)
+        return int(index.reach.searchsorted(low, "right")), int(index.starts.searchsorted(high, "left"))
 
     def _index(self, level: Zoom | None) -> Index:
         at = level.index_at if level else self._index_at
@@ -225,47 +221,52 @@ class BBI:
             sizes=items[:, size_high] << 32 | items[:, size_low],
         )
 
-    def _decoded(self, level: Zoom | None, runs: list[tuple[int, int]], n_amounts: int) -> list[Rows]:
-        """The records of neighbouring runs; those that are not held are read in one piece."""
-        keys = [(self.source.identity, level.data_at if level else 0, run, n_amounts) for run in runs]
-        held: list[Rows | None] = [self.cache.held(key) for key in keys]
-        missing = [number for number, rows in enumerate(held) if rows is None]
+    def _held(self, level: Zoom | None, first: int, last: int) -> list[bytes]:
+        """Some consecutive blocks, inflated; those that are not held are read in one piece."""
+        keys = [(self.source.identity, level.data_at if level else 0, number) for number in range(first, last)]
+        blocks: list[bytes | None] = [self.cache.held(key) for key in keys]
+        missing = [number for number, block in enumerate(blocks) if block is None]
         if missing:
-            first, last = runs[missing[0]][0], runs[missing[-1]][1]
-            blocks = self._pieces(level, first, last)
-            for number in missing:
-                begin, end = runs[number]
-                rows = self._decode(level, blocks[begin - first : end - first], n_amounts)
-                self.cache.keep(keys[number], rows, sum(column.nbytes for column in rows))
-                held[number] = rows
-        return [rows for rows in held if rows is not None]
+            pieces = self._pieces(level, first + missing[0], first + missing[-1] + 1)
+            fresh = [self._inflate(pieces[number - missing[0]]) for number in missing]
+            for number, block in zip(missing, self._sound(level, fresh) if level else fresh, strict=True):
+                self.cache.keep(keys[number], block, len(block))
+                blocks[number] = block
+        return [block for block in blocks if block is not None]
 
-    def _decode(self, level: Zoom | None, pieces: list[bytes], n_amounts: int) -> Rows:
-        blocks = [self._inflate(piece) for piece in pieces]
-        if not level:
-            return join([_section(block, self.order, n_amounts) for block in blocks])
-        rows = _summaries(b"".join(blocks), self.order)  # records of one kind: as many blocks as one
-        for number in _impossible(rows):
-            rows.amounts[:, number] = self._mended(level, rows, number)
-        return rows if n_amounts == len(rows.amounts) else rows._replace(amounts=rows.amounts[:n_amounts].copy())
+    def _sound(self, level: Zoom, blocks: list[bytes]) -> list[bytes]:
+        """Blocks of a zoom level without what says nothing, and with sums where their writer left none."""
+        joined = b"".join(blocks)
+        void, wrong = faults(joined, self.order)
+        if len(wrong) > MOST_MENDED * len(blocks):
+            raise ValueError("its zoom levels")
+        if not void and not wrong:
+            return blocks
+        mended = bytearray(joined)
+        for number in wrong:
+            put_summary(mended, self.order, number, self._summed_up(level, summary_at(joined, self.order, number)))
+        for number in void:
+            put_summary(mended, self.order, number, summary_at(joined, self.order, number)._replace(covered=0))
+        ends = accumulate(map(len, blocks))
+        return [covered(bytes(mended[end - len(block) : end])) for end, block in zip(ends, blocks, strict=True)]
 
-    def _mended(self, level: Zoom, wrong: Rows, number: int) -> Floats:
-        """What a summary should have said: its one value, or what the next finer level says.
+    def _summed_up(self, level: Zoom, wrong: Summary) -> Summary:
+        """What a summary should have said: its one value, or what a finer level says.
 
         Of a file that is far away that would be many requests, so there it says nothing.
         """
-        covered, _, _, value, highest = wrong.amounts[:, number]
-        if value == highest:
-            return np.array([covered, value * covered, value * value * covered, value, value])
+        if wrong.low == wrong.high:
+            total = wrong.low * wrong.covered
+            return wrong._replace(sum=total, squares=wrong.low * total)
         if not self.source.near:
-            return np.zeros(5)
-        low, high = int(wrong.starts[number]), int(wrong.ends[number])
-        finer = max((zoom for zoom in self.zooms if zoom < level), default=None)
-        rows = join(self._decoded(finer, self._runs(finer, low, high), 5))
-        share = np.clip((np.minimum(rows.ends, high) - np.maximum(rows.starts, low)) / (rows.ends - rows.starts), 0, 1)
-        inside = share > 0
-        covered, sums, squares = (rows.amounts[:3] * share).sum(axis=1)
-        return np.array([covered, sums, squares, rows.amounts[3][inside].min(), rows.amounts[4][inside].max()])
+            return wrong._replace(covered=0)
+        # Of a level not much finer some would have to be summed up in their turn.
+        finer = max((zoom for zoom in self.zooms if zoom.reduction * 16 <= level.reduction), default=None)
+        rows = self.rows(finer, Chrom(wrong.chrom_id, wrong.end), wrong.start, wrong.end)
+        inside = np.minimum(rows.ends, wrong.end) - np.maximum(rows.starts, wrong.start)
+        covered, sums, squares = (rows.amounts[:3] * (inside / (rows.ends - rows.starts))).sum(axis=1)
+        low, high = rows.amounts[3].min(initial=np.inf), rows.amounts[4].max(initial=-np.inf)
+        return wrong._replace(covered=round(covered), low=low, high=high, sum=sums, squares=squares)
 
     def _blocks(self, level: Zoom | None, first: int, last: int) -> list[bytes]:
         return [self._inflate(piece) for piece in self._pieces(level, first, last)]
@@ -301,68 +302,6 @@ def _leaf_items(data: bytes, at: int, base: int, order: str, depth: int) -> Iter
     node = np.dtype([("place", f"{order}u4", 4), ("child", f"{order}u8")])
     for child in np.frombuffer(data, node, count, at + 4)["child"].tolist():
         yield from _leaf_items(data, child - base, base, order, depth + 1)
-
-
-def join(pieces: Sequence[Rows]) -> Rows:
-    """Pieces end to end."""
-    if len(pieces) == 1:
-        return pieces[0]
-    starts, ends, amounts = zip(*pieces, strict=True)
-    return Rows(np.concatenate(starts), np.concatenate(ends), np.concatenate(amounts, axis=1))
-
-
-def _summaries(blocks: bytes, order: str) -> Rows:
-    """Blocks of a zoom level: chromosome, start, end, covered; then least, greatest, sum, sum of squares as floats."""
-    words = np.frombuffer(blocks, f"{order}u4").reshape(-1, 8)
-    floats = words.view(f"{order}f4")
-    good = (words[:, 3] > 0) & (words[:, 2] > words[:, 1]) & np.isfinite(floats[:, 6])
-    if not good.all():
-        words, floats = words[good], floats[good]
-    places = words[:, :3].astype(np.int64)
-    places[:, 0] <<= 32
-    amounts = np.empty((5, len(words)))
-    amounts[0], amounts[1:3], amounts[3:5] = words[:, 3], floats[:, 6:8].T, floats[:, 4:6].T
-    return Rows(places[:, 0] + places[:, 1], places[:, 0] + places[:, 2], amounts)
-
-
-def _impossible(rows: Rows) -> list[int]:
-    """Summaries whose sum lies outside what their extremes allow.
-
-    libBigWig, and so pyBigWig and deepTools, leave the sums of a level's last summary at 0.
-    """
-    covered, sums, _, lows, highs = rows.amounts
-    rounding = 1e-4 * np.maximum(np.abs(lows), np.abs(highs)) * covered
-    wrong: list[int] = np.flatnonzero((sums < lows * covered - rounding) | (sums > highs * covered + rounding)).tolist()
-    if len(wrong) > MOST_MENDED:
-        raise ValueError("its zoom levels")
-    return wrong
-
-
-def _section(block: bytes, order: str, n_amounts: int) -> Rows:
-    """A block of the data: bedGraph (1), variable steps (2) or fixed steps (3)."""
-    chrom, start, _, step, span, kind, _, count = struct.unpack_from(f"{order}IIIIIBBH", block)
-    words_each = {1: 3, 2: 2, 3: 1}[kind] if kind in (1, 2, 3) else 0
-    if not words_each:
-        raise ValueError("a block")
-    words = np.frombuffer(block, f"{order}u4", count * words_each, 24).reshape(-1, words_each)
-    values = words.view(f"{order}f4")[:, -1].astype(np.float64)
-    starts = words[:, 0].astype(np.int64) if kind < 3 else start + step * np.arange(count, dtype=np.int64)
-    lengths = words[:, 1] - starts if kind == 1 else np.full(count, span, np.int64)
-    good = np.isfinite(values) & (lengths > 0)
-    if not good.all():
-        starts, lengths, values = starts[good], lengths[good], values[good]
-    amounts = np.empty((n_amounts, len(starts)))
-    amounts[0] = lengths
-    np.multiply(values, lengths, out=amounts[1])
-    if n_amounts > 2:
-        np.multiply(values, amounts[1], out=amounts[2])
-        amounts[3] = amounts[4] = values
-    starts += chrom << 32
-    return Rows(starts, starts + lengths, amounts)
-
-
-def _count(block: bytes, order: str) -> int:
-    return int(struct.unpack_from(f"{order}H", block, 22)[0])
 
 
 def _lines(block: bytes, order: str) -> list[Line]:

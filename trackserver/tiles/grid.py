@@ -22,6 +22,8 @@ TILE_SIZE = 1024
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+_EDGES = np.arange(TILE_SIZE + 1, dtype=np.int64)  # of the tile at 0, in bins
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -48,7 +50,7 @@ class Grid:
 
     def edges(self, zoom: int, x: int) -> Integers:
         """(TILE_SIZE + 1,) absolute positions between which the tile's bins lie."""
-        return (x * TILE_SIZE + np.arange(TILE_SIZE + 1, dtype=np.int64)) * self.bin_width(zoom)
+        return (_EDGES + x * TILE_SIZE) * self.bin_width(zoom)
 
 
 class Stretches(NamedTuple):
@@ -81,11 +83,13 @@ def aggregate(mode: str, held: Stretches, edges: Integers) -> Floats:
     if mode == "max":
         return _extreme(np.maximum, held, held.amounts[HIGHS], edges)
     totals = totals_of(held, held.amounts[:SQUARES] if mode == "mean" else held.amounts[:LOWS], edges)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # Less than a millionth of a base is rounding left over from the shares.
-        covered = np.where(totals[COVERED] > 1e-6, totals[COVERED], np.nan)
-        mean: Floats = totals[SUMS] / covered
-        return mean if mode == "mean" else np.sqrt(np.maximum(totals[SQUARES] / covered - mean**2, 0))
+    covered = totals[COVERED] > 1e-6  # less than a millionth of a base is rounding left over from the shares
+    mean = np.full(len(edges) - 1, np.nan)
+    np.divide(totals[SUMS], totals[COVERED], out=mean, where=covered)
+    if mode == "mean":
+        return mean
+    np.divide(totals[SQUARES], totals[COVERED], out=totals[SQUARES], where=covered)
+    return np.sqrt(np.maximum(totals[SQUARES] - mean**2, 0))
 
 
 def totals_of(held: Stretches, rows: Floats, edges: Integers) -> Floats:
@@ -99,10 +103,14 @@ def totals_of(held: Stretches, rows: Floats, edges: Integers) -> Floats:
     before = np.minimum(np.maximum(edges - starts, 0) / (held.ends[cut] - starts), 1)  # its share before the edge
     taken = rows.take(cut, axis=1)
     part = taken * before
-    whole = np.add.reduceat(rows[:, : cut[-1] + 1], cut, axis=1)[:, :-1]
-    # Inside one stretch a share of everything: what is constant stays so to the last digit.
-    inside = taken[:, 1:] * (before[1:] - before[:-1])
-    return np.where(cut[:-1] == cut[1:], inside, whole + part[:, 1:] - part[:, :-1])
+    totals = np.add.reduceat(rows[:, : cut[-1] + 1], cut, axis=1)[:, :-1]
+    totals += part[:, 1:]
+    totals -= part[:, :-1]
+    inside = cut[:-1] == cut[1:]
+    if inside.any():
+        # Inside one stretch a share of everything: what is constant stays so to the last digit.
+        np.copyto(totals, taken[:, 1:] * (before[1:] - before[:-1]), where=inside)
+    return totals
 
 
 def _extreme(ufunc: np.ufunc, held: Stretches, row: Floats, edges: Integers) -> Floats:

@@ -87,7 +87,7 @@ def identity_of(status: os.stat_result) -> str:
     return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
-def identity_at(path: Path) -> str:
+def identity_at(path: str | Path) -> str:
     """The identity of what is at a path now; empty where nothing is."""
     try:
         return identity_of(os.stat(path))

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackserver.errors import ChromosomesDoNotFit, UnknownChromosome, UnreadableFile, listing
-from trackserver.genome.assembly import Assembly
+from trackserver.genome.assembly import Assembly, Segment
 from trackserver.tiles import wire
-from trackserver.tiles.bbi import BBI, Chrom, Rows, Zoom, join
+from trackserver.tiles.bbi import BBI, Chrom, Zoom
 from trackserver.tiles.cache import ByteCache
 from trackserver.tiles.grid import HIGHS, SQUARES, Grid, Stretches, aggregate, totals_of
+from trackserver.tiles.records import Rows, join
 from trackserver.tiles.source import LocalSource, Source
 from trackserver.tiles.tileset import TileId, aggregation_of, check_on_grid, vector_info
 
@@ -57,16 +58,22 @@ class BigWigTileset:
         """A coarse level from end to end: tiles of whole chromosomes would gather it from everywhere each time."""
 
         def make() -> tuple[Stretches, int]:
-            self.bbi.hold(level, n_amounts)
-            held = self._held(*self._genome, level, n_amounts)
+            held = Stretches(*self.bbi.whole(level, *self._axis, n_amounts))
             return held, sum(column.nbytes for column in held)
 
         key = (self.bbi.source.identity, self.grid.assembly.name, level.data_at, n_amounts)
         return self.bbi.cache.get(key, make)
 
     @cached_property
-    def _genome(self) -> tuple[int, int]:
-        return 0, self.grid.assembly.length
+    def _axis(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where each of the file's chromosomes begins (-1: nowhere) and ends on the absolute axis, by its id."""
+        assembly = self.grid.assembly
+        n_ids = max((chrom.id for chrom in self.bbi.chroms.values()), default=0) + 1
+        offsets, limits = np.full(n_ids, -1, np.int64), np.zeros(n_ids, np.int64)
+        for name, chrom in self._own.items():
+            offsets[chrom.id] = assembly.offsets[name]
+            limits[chrom.id] = assembly.offsets[name] + assembly.chromsizes[name]
+        return offsets, limits
 
     @cached_property
     def _own(self) -> dict[str, Chrom]:
@@ -74,36 +81,35 @@ class BigWigTileset:
 
     def _held(self, start: int, end: int, level: Zoom | None, n_amounts: int) -> Stretches:
         """What the file holds between two places of the absolute axis, or more."""
-        if level and 0 < self.bbi.n_blocks(level) <= WHOLE and (start, end) != self._genome:
+        if level and 0 < self.bbi.n_blocks(level) <= WHOLE:
             return self._whole(level, n_amounts)
         assembly = self.grid.assembly
         pieces = [
-            _on_axis(rows, chrom, segment.offset - segment.locus.start, assembly.chromsizes[segment.locus.chrom])
+            self._rows(level, chrom, segment, n_amounts)
             for segment in assembly.segments(start, end)
             if (chrom := self._own.get(segment.locus.chrom))
-            for rows in self.bbi.rows(level, chrom, segment.locus.start, segment.locus.end, n_amounts)
         ]
         return Stretches(*join(pieces)) if pieces else NOTHING
+
+    def _rows(self, level: Zoom | None, chrom: Chrom, segment: Segment, n_amounts: int) -> Rows:
+        """Records of a chromosome on the absolute axis; a summary may reach past its end, its bases do not."""
+        locus = segment.locus
+        offset = segment.offset - locus.start
+        rows = self.bbi.rows(level, chrom, locus.start, locus.end, n_amounts, offset)
+        end = offset + self.grid.assembly.chromsizes[locus.chrom]
+        if len(rows.ends) and rows.ends[-1] > end:
+            np.minimum(rows.ends, end, out=rows.ends)
+        return rows
 
 
 def base_sums(bbi: BBI, chrom: Chrom, start: int, n_bins: int, bin_width: int) -> NDArray[np.float64]:
     """(2, n_bins) how many bases of each bin are covered, and the sum of their values; exact, from the data."""
     edges = start + np.arange(n_bins + 1, dtype=np.int64) * bin_width
-    pieces = list(bbi.rows(None, chrom, int(edges[0]), int(edges[-1]), SQUARES))
-    if not pieces:
-        return np.zeros((2, n_bins))
-    rows = join(pieces)
-    held = Stretches(rows.starts - (chrom.id << 32), rows.ends - (chrom.id << 32), rows.amounts)
-    return totals_of(held, held.amounts[:SQUARES], edges)
+    held = Stretches(*bbi.rows(None, chrom, int(edges[0]), int(edges[-1]), SQUARES))
+    return totals_of(held, held.amounts, edges) if len(held.starts) else np.zeros((2, n_bins))
 
 
 NOTHING = Stretches(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((5, 0)))
-
-
-def _on_axis(rows: Rows, chrom: Chrom, offset: int, size: int) -> Rows:
-    """Records of a chromosome on the absolute axis; a summary may reach past the chromosome's end, its bases do not."""
-    moved = offset - (chrom.id << 32)
-    return Rows(rows.starts + moved, np.minimum(rows.ends + moved, size + offset), rows.amounts)
 
 
 def open_bigwig(file: Path | Source, cache: ByteCache | None = None) -> BBI:

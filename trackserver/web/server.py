@@ -98,12 +98,13 @@ def _forget(arbiter: Any, ended: Any) -> None:
 
 
 def _warm_up(started: Any) -> None:
-    """Load the default model behind the scenes, in the worker that computes; questions meanwhile queue behind it.
+    """Prepare what tiles need; load the default model behind the scenes, in the worker that computes.
 
-    A lone worker loads torch itself, a second for any model, before the first page: the first question is then not kept
-    waiting.
+    Questions meanwhile queue behind it. A lone worker loads torch itself, a second for any model, before the first
+    page: the first question is then not kept waiting.
     """
     state: State = started.wsgi.extensions["trackserver"]
+    state.tilesets.prepare()
     if not can_predict() or not state.site.is_writable():
         return
     if state.site.settings.workers == 1 and default_model(state.site):
