@@ -1,8 +1,12 @@
 import * as hglib from 'higlass';
 import { settings, utils } from 'pixi.js';
+import { sequenceTrack } from './sequencetrack.js';
 
 utils.skipHello(); // its greeting has no place in a lab's console
 settings.ROUND_PIXELS = true; // letters between two pixels are blurred
+
+// Here and not among the options: it looks its first view through before it reads them.
+Object.assign(window, { higlassTracksByType: { [sequenceTrack.config.type]: sequenceTrack } });
 
 /**
  * HiGlass, as far as the page uses it. Everything that reaches below HiGlass's published API is in this file.

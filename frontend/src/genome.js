@@ -4,7 +4,7 @@ import { whole } from './format.js';
  * An assembly as the server lists it. Inside, places are 0-based half-open on the axis of all chromosomes laid end to
  * end; people read and type 1-based inclusive ones.
  *
- * @typedef {{name: string, length: number, chromsizes: [string, number][], chromsizes_uid: string, genes_uid: string | null}} Assembly
+ * @typedef {{name: string, length: number, chromsizes: [string, number][], chromsizes_uid: string, genes_uid: string | null, has_sequence: boolean}} Assembly
  * @typedef {{chrom: string, start: number, end: number}} Locus
  */
 

@@ -2,6 +2,7 @@ import { axisOf, drawAxis } from './axis.js';
 import { byId, h, perFrame } from './dom.js';
 import { number } from './format.js';
 import { variantText } from './genome.js';
+import { LETTER_WIDTH } from './sequencetrack.js';
 import { AXIS, layout, scaled } from './viewconf.js';
 
 /**
@@ -42,6 +43,7 @@ export function setUpGutter({ browser, state, describe, remove }) {
         h('div', { class: 'name', title: spoken },
           h('b', { text: title }), place ? h('span', { class: 'place', text: place }) : null, role ? h('span', { text: role }) : null),
         row.kind === 'pending' ? h('div', { class: 'skeleton', 'aria-hidden': 'true' }) : null,
+        row.kind === 'sequence' ? h('div', { class: 'hint', text: 'Zoom in to see bases' }) : null,
         figure,
         row.kind === 'pending' ? null : h('button', {
           type: 'button', class: 'remove', 'aria-label': `Remove ${spoken}`, title: 'Remove', text: '×', onclick: () => remove(row.id),
@@ -69,11 +71,12 @@ export function setUpGutter({ browser, state, describe, remove }) {
     marks.replaceChildren(...variants.flatMap(({ place: at, variant }) => {
       const [x, width] = [(at - domain[0]) * perBase, Math.max(1, variant.ref.length) * perBase];
       if (x + width < 0 || x > place.width) return [];
-      const mark = h('div', { class: 'mark', title: variantText(variant) });
-      mark.style.left = `${x + width / 2}px`;
-      mark.style.top = `${place.height - 6}px`;
+      const wide = perBase >= LETTER_WIDTH;
+      const mark = h('div', { class: wide ? 'mark wide' : 'mark', title: variantText(variant) });
+      Object.assign(mark.style, { top: `${place.height - 6}px`, ...(wide ? { left: `${x}px`, width: `${width}px` } : { left: `${x + width / 2}px` }) });
       return [mark];
     }));
+    rowsElement.querySelector('.row.sequence')?.classList.toggle('far', perBase < 1);
     drawFigures();
   }
 

@@ -9,13 +9,13 @@ import { locusText, offsetOf, parseLocus, toDomain, variantText } from './genome
 import { setUpGutter } from './gutter.js';
 import { hush, say } from './notice.js';
 import {
-  describe, effectRows, genesRow, pairRow, shownIn, signalRow, withEffect, withEffectTrack, withoutTileset, withTileset,
+  describe, effectRows, genesRow, pairRow, sequenceRow, shownIn, signalRow, withEffect, withEffectTrack, withoutTileset, withTileset,
 } from './rows.js';
 import { setUpSearch } from './search.js';
 import { setUpShare } from './share.js';
 import { currentTheme, paletteOf, setUpTheme } from './theme.js';
 import { setUpToolbar } from './toolbar.js';
-import { effectIn, fromViewconf, toViewconf, totalHeight } from './viewconf.js';
+import { effectIn, fromViewconf, SEQUENCE, toViewconf, totalHeight } from './viewconf.js';
 
 const SHOWN_AT_FIRST = 2; // tracks of an effect
 const AROUND = 2000; // bp beside a variant
@@ -226,7 +226,11 @@ function startView() {
   });
   const first = assembly.chromsizes[0];
   return {
-    rows: [...(assembly.genes_uid ? [genesRow(assembly.genes_uid)] : []), ...rows],
+    rows: [
+      ...(assembly.genes_uid ? [genesRow(assembly.genes_uid)] : []),
+      ...(assembly.has_sequence ? [sequenceRow(`${SEQUENCE}${assembly.name}`)] : []),
+      ...rows,
+    ],
     domain: (view && parseLocus(assembly, view.locus)) ?? [0, Math.min(first[1], 100_000)],
   };
 }

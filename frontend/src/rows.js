@@ -3,13 +3,14 @@
  * HiGlass track and read back from it (viewconf.js).
  *
  * @typedef {{kind: 'genes', id: string, uid: string}} GenesRow
+ * @typedef {{kind: 'sequence', id: string, uid: string}} SequenceRow  the letters of the reference
  * @typedef {{kind: 'signal', id: string, uid: string, role: 'predicted' | 'observed', title: string}} SignalRow
  * @typedef {{kind: 'pair', id: string, predicted: string, observed: string, title: string}} PairRow
  * @typedef {{kind: 'alleles', id: string, effect: string, track: number, title: string}} AllelesRow
  * @typedef {{kind: 'delta', id: string, effect: string, track: number, title: string, max: number}} DeltaRow
  * @typedef {{kind: 'pending', id: string}} PendingRow  the place kept for an effect that is being computed
  * @typedef {{kind: 'other', id: string, track: any}} OtherRow  a track this page did not make, kept as it is
- * @typedef {GenesRow | SignalRow | PairRow | AllelesRow | DeltaRow | PendingRow | OtherRow} Row
+ * @typedef {GenesRow | SequenceRow | SignalRow | PairRow | AllelesRow | DeltaRow | PendingRow | OtherRow} Row
  * @typedef {Map<string, import('./api.js').Tileset>} Catalogue
  */
 
@@ -27,6 +28,9 @@ export function readEffectUid(uid) {
 
 /** @param {string} uid @returns {GenesRow} */
 export const genesRow = (uid) => ({ kind: 'genes', id: 'genes', uid });
+
+/** @param {string} uid @returns {SequenceRow} */
+export const sequenceRow = (uid) => ({ kind: 'sequence', id: 'sequence', uid });
 
 /** @param {import('./api.js').Tileset} tileset @returns {SignalRow} */
 export const signalRow = (tileset) => ({
@@ -153,6 +157,7 @@ export function describe(row, catalogue, names) {
   };
   switch (row.kind) {
     case 'genes': return titled('Genes', names.assembly);
+    case 'sequence': return titled('Sequence', '');
     case 'pair': return titled(row.title, `predicted over measured${model(row.predicted)}`);
     case 'signal': return titled(row.title, row.role === 'predicted'
       ? `predicted${model(row.uid)}`

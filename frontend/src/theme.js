@@ -8,9 +8,12 @@ const ICONS = {
   light: '<circle cx="8" cy="8" r="3"/><path d="M8 1v2M8 13v2M1 8h2M13 8h2M3 3l1.4 1.4M11.6 11.6 13 13M3 13l1.4-1.4M11.6 4.4 13 3"/>',
   dark: '<path d="M13.5 9.6A5.8 5.8 0 0 1 6.4 2.5a5.8 5.8 0 1 0 7.1 7.1z"/>',
 };
-const COLOURS = ['bg', 'panel', 'ink', 'dim', 'rule', 'pred', 'obs', 'ref', 'alt', 'up', 'down', 'gene', 'mark'];
+const COLOURS = ['bg', 'panel', 'ink', 'dim', 'rule', 'pred', 'obs', 'ref', 'alt', 'up', 'down', 'gene', 'mark', 'base-a', 'base-c', 'base-g', 'base-t'];
 
-/** @typedef {Record<'bg' | 'panel' | 'ink' | 'dim' | 'rule' | 'pred' | 'obs' | 'ref' | 'alt' | 'up' | 'down' | 'gene' | 'mark', string>} Palette */
+/**
+ * @typedef {Record<'bg' | 'panel' | 'ink' | 'dim' | 'rule' | 'pred' | 'obs' | 'ref' | 'alt' | 'up' | 'down' | 'gene' | 'mark'
+ *   | 'base-a' | 'base-c' | 'base-g' | 'base-t', string>} Palette
+ */
 
 /**
  * The colours of a theme as the stylesheet has them, for what is drawn on a canvas.

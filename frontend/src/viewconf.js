@@ -1,22 +1,27 @@
 import { SERVER } from './api.js';
-import { effectUid, genesRow, readEffectUid } from './rows.js';
+import { effectUid, genesRow, readEffectUid, sequenceRow } from './rows.js';
 
 /** @typedef {import('./rows.js').Row} Row @typedef {import('./theme.js').Palette} Palette */
 
 export const VIEW = 'view';
 export const AXIS = 'axis';
 
+/** How the uid of an assembly's bases begins. */
+export const SEQUENCE = 'sequence-';
+
 /** Track heights in pixels; a pending effect holds the place of one REF/ALT and Δ pair. */
-const HEIGHTS = { genes: 62, signal: 60, pair: 60, alleles: 60, delta: 46, pending: 110, other: 60 };
+const HEIGHTS = { genes: 62, sequence: 16, signal: 60, pair: 60, alleles: 60, delta: 46, pending: 110, other: 60 };
 const AXIS_HEIGHT = 28;
 
 /**
- * The room above a row: between rows at a desk, a line for the row's name on a phone. A Δ stays close to its alleles.
+ * The room above a row: between rows at a desk, a line for the row's name on a phone. A Δ stays close to its alleles, and
+ * the letters to what stands above them.
  *
  * @param {Row[]} rows @param {number} index @param {boolean} compact
  */
 function gapAbove(rows, index, compact) {
   const [row, before] = [rows[index], rows[index - 1]];
+  if (row.kind === 'sequence') return 8;
   const tight = row.kind === 'delta' && before?.kind === 'alleles' && before.track === row.track;
   if (compact) return tight ? 22 : 30;
   return tight ? 4 : 17;
@@ -104,6 +109,11 @@ function trackOf(row, palette, screen) {
         name: 'Genes', plusStrandColor: palette.gene, minusStrandColor: palette.gene, labelBackgroundColor: palette.bg, fontSize: 11,
         geneAnnotationHeight: 11, geneStrandSpacing: 3,
       });
+    case 'sequence':
+      // In a link it is a track that every HiGlass has, a row for each letter.
+      return screen
+        ? track('horizontal-sequence', row.id, row.uid, { colorScale: ['a', 't', 'g', 'c'].map((base) => palette[`base-${base}`]).concat(palette.mark) })
+        : { ...track('multivec', row.id, row.uid, { ...named('Sequence: A T G C'), ...LETTER_ROWS, colorRange: [palette.bg, palette.ink] }), height: 48 };
     case 'signal':
       return row.role === 'predicted'
         ? line(row.id, row.uid, palette.pred, named(row.title))
@@ -130,6 +140,11 @@ function trackOf(row, palette, screen) {
     default: return row.track;
   }
 }
+
+const LETTER_ROWS = {
+  selectRows: [0, 1, 2, 3], selectRowsAggregationMethod: 'client', valueScaleMin: 0, valueScaleMax: 1, heatmapValueScaling: 'linear', colorbarPosition: 'hidden',
+  labelShowAssembly: false, labelShowResolution: false,
+};
 
 /** The tracks of a row that a scale belongs to. @param {Row} row @returns {string[]} */
 export function scaled(row) {
@@ -199,6 +214,7 @@ function readTrack(track, catalogue, index) {
       : { kind: 'pair', id: track.uid, observed: first.tilesetUid, predicted: second.tilesetUid, title };
   }
   if (track.type.endsWith('gene-annotations')) return genesRow(track.tilesetUid);
+  if (first.tilesetUid.startsWith(SEQUENCE) && /(multivec|sequence)$/.test(track.type)) return sequenceRow(track.tilesetUid);
   if (effect?.part === 'delta' && track.type.endsWith('divergent-bar')) {
     return { kind: 'delta', id: track.uid, effect: effect.effect, track: effect.track, title, max: track.options?.valueScaleMax ?? 1 };
   }

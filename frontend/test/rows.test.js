@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { describe, effectRows, genesRow, pairRow, readEffectUid, signalRow, titleOf, withEffect, withEffectTrack, withoutTileset, withTileset } from '../src/rows.js';
+import { describe, effectRows, genesRow, pairRow, readEffectUid, sequenceRow, signalRow, titleOf, withEffect, withEffectTrack, withoutTileset, withTileset } from '../src/rows.js';
 import { effectIn, fromViewconf, layout, scaled, totalHeight, toViewconf, VIEW } from '../src/viewconf.js';
 
 const tileset = (uuid, kind, pair = null, more = {}) => ({ uuid, kind, pair, name: uuid, datatype: 'vector', coordSystem: 'demo', assay: 'DNase', biosample: 'K562', ...more });
@@ -8,8 +8,8 @@ const catalogue = new Map([
   tileset('p1', 'predicted', 'o1'), tileset('o1', 'observed', 'p1'), tileset('p2', 'predicted'), tileset('o3', 'observed'),
 ].map((each) => [each.uuid, each]));
 const get = (uid) => catalogue.get(uid);
-const assembly = { name: 'demo', length: 3600, chromsizes: [['a', 3600]], chromsizes_uid: 'chromsizes-demo', genes_uid: 'genes-demo' };
-const palette = Object.fromEntries(['bg', 'panel', 'ink', 'dim', 'rule', 'pred', 'obs', 'ref', 'alt', 'up', 'down', 'gene', 'mark'].map((name) => [name, `#${name}`]));
+const assembly = { name: 'demo', length: 3600, chromsizes: [['a', 3600]], chromsizes_uid: 'chromsizes-demo', genes_uid: 'genes-demo', has_sequence: true };
+const palette = Object.fromEntries(['bg', 'panel', 'ink', 'dim', 'rule', 'pred', 'obs', 'ref', 'alt', 'up', 'down', 'gene', 'mark', 'base-a', 'base-c', 'base-g', 'base-t'].map((name) => [name, `#${name}`]));
 const track = (index) => ({ index, name: 'GATA1 K562', target: 'GATA1', biosample: 'K562' });
 const ids = (rows) => rows.map(({ id }) => id);
 
@@ -47,6 +47,17 @@ test('an effect stands under the genes, in the place of the one before', () => {
   assert.deepEqual(withEffect(first, []), rows);
 });
 
+test('the letters stand under the genes, and under an effect that is shown', () => {
+  const rows = [genesRow('g'), sequenceRow('sequence-demo'), signalRow(get('p2'))];
+  assert.deepEqual(ids(withEffect(rows, effectRows('aa', track(3), 1))), ['genes', 'fx-aa-3-alleles', 'fx-aa-3-delta', 'sequence', 'signal-p2']);
+});
+
+test('the colours of the letters are in the order of the rows of their tiles: A, T, G, C', () => {
+  const screen = toViewconf(state, palette, { screen: true });
+  const { options } = screen.views[0].tracks.top.find(({ type }) => type === 'horizontal-sequence');
+  assert.deepEqual(options.colorScale.slice(0, 4), ['#base-a', '#base-t', '#base-g', '#base-c']);
+});
+
 test('one more track of an effect goes below its others, whole', () => {
   const [alleles, delta] = effectRows('aa', track(3), 1);
   const more = effectRows('aa', track(5), 1);
@@ -59,7 +70,7 @@ test('an effect is known by the uids of its tilesets', () => {
   assert.equal(readEffectUid('pred-1'), null);
 });
 
-const rows = [genesRow('genes-demo'), ...effectRows('0a1b', track(3), 4.1), pairRow(get('p1'), get('o1')), signalRow(get('p2')), signalRow(get('o3'))];
+const rows = [genesRow('genes-demo'), ...effectRows('0a1b', track(3), 4.1), sequenceRow('sequence-demo'), pairRow(get('p1'), get('o1')), signalRow(get('p2')), signalRow(get('o3'))];
 const state = { rows, domain: [1000, 2000], assembly, marks: [1500.5] };
 
 test('what a link stores reads back as the same rows', () => {
@@ -80,7 +91,7 @@ test('the screen leaves room for what the page writes, a link does not', () => {
   const link = toViewconf(state, palette);
   const types = (viewconf) => viewconf.views[0].tracks.top.map(({ type }) => type);
   assert.equal(types(screen).filter((type) => type === 'empty').length, rows.length + 1);
-  assert.deepEqual(types(link), ['chromosome-labels', 'gene-annotations', 'combined', 'divergent-bar', 'combined', 'line', 'bar']);
+  assert.deepEqual(types(link), ['chromosome-labels', 'gene-annotations', 'combined', 'divergent-bar', 'multivec', 'combined', 'line', 'bar']);
   assert.equal(link.views[0].tracks.whole[0].x, 1500.5);
   assert.equal(link.views[0].options, undefined);
 });

@@ -104,6 +104,35 @@ def test_a_typed_variant_is_drawn_and_shared(server: tuple[str, int], open_page:
     assert embed.locator("#q").count() == 0
 
 
+def test_the_letters_stand_under_the_effect(server: tuple[str, int], open_page: Open, demo_site: Site) -> None:
+    """Close to the variant one reads REF under its Δ; from a link as well."""
+    chrom, position, ref, _ = demo_site.settings.show.split(":")
+    page = open_page(f"{server[0]}/")
+    settled(page)
+    shown = rows(page)
+    assert shown[shown.index("sequence") - 1].endswith("delta")
+    page.evaluate("hash => { window.location.hash = hash }", f"{chrom}:{int(position) - 10}-{int(position) + 10}")
+    expect(page.get_by_test_id("locus")).to_contain_text(f"{int(position) - 10:,}")
+    assert letter(page, 10 / 21, 11 / 21) == ref
+    page.locator("#share").click()
+    again = open_page(page.get_by_test_id("share-link").input_value())
+    settled(again)
+    assert letter(again, 10 / 21, 11 / 21) == ref
+
+
+def letter(page: Page, begin: float, end: float) -> str:
+    """The base that is read at a part of the row of letters."""
+    image = picture(page, "sequence")
+    part = image[:, round(begin * image.shape[1]) : round(end * image.shape[1])].reshape(-1, 3)
+    told = page.evaluate(
+        "[...'ACGT'].map(each => getComputedStyle(document.body).getPropertyValue(`--base-${each.toLowerCase()}`))"
+    )
+    palette = np.array([[int(colour.strip()[i : i + 2], 16) for i in (1, 3, 5)] for colour in told])
+    inked = part[part.max(axis=1) - part.min(axis=1) > 70]
+    nearest = np.abs(inked[:, None] - palette).sum(axis=2).argmin(axis=1)
+    return "ACGT"[np.bincount(nearest, minlength=4).argmax()]
+
+
 def test_a_row_of_the_table_adds_the_tracks_of_that_effect(server: tuple[str, int], open_page: Open) -> None:
     page = open_page(f"{server[0]}/")
     settled(page)

@@ -20,7 +20,7 @@ import pyBigWig
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from tests.browser.conftest import serving
 from tests.conftest import CHROMSIZES, refgene_line
@@ -289,7 +289,7 @@ def test_intervals(uid: str, address: str, open_page: Open) -> None:
     shown.check(shown.stretch(BLUE), DOWN)
 
 
-def test_sequence(address: str, open_page: Open, sequences: dict[str, str]) -> None:
+def test_sequence_as_rows(address: str, open_page: Open, sequences: dict[str, str]) -> None:
     """Forty bases of the second chromosome: each is marked in the row of its letter, and nowhere else."""
     chrom, start, _ = local(DOWN)
     bases = sequences[chrom][start : start + 40].upper()
@@ -300,6 +300,100 @@ def test_sequence(address: str, open_page: Open, sequences: dict[str, str]) -> N
     for number, base in enumerate(bases):
         column = round(shown.at(DOWN[0] + number + 0.5))
         assert [row for row in range(6) if marked[20 * row + 10, column]] == ["ATGCN".index(base)]
+
+
+LETTERS = {"A": GREEN, "C": BLUE, "G": "#c08000", "T": RED, "N": "#808080"}
+
+
+@pytest.mark.parametrize(("width", "most"), [(40, 0.5), (120, 1.0)], ids=["letters", "bars"])
+def test_sequence(address: str, open_page: Open, sequences: dict[str, str], width: int, most: float) -> None:
+    """Each base has its colour at its place, also where the N end: bars fill it, letters in part."""
+    begin = 73_000 - 10  # the N at the beginning of the second chromosome end at 73,000
+    letters = track("horizontal-sequence", "letters", "sequence-tiny", 16, colorScale=[LETTERS[c] for c in "ATGCN"])
+    shown = drawn(open_page(view(address, [letters], (begin, begin + width))), "letters")
+    for number, base in enumerate(sequences["chrB"][2_990 : 2_990 + width]):
+        columns = slice(round(shown.at(begin + number)) + 1, round(shown.at(begin + number + 1)) - 1)
+        seen = {letter: shown.of_colour(colour)[2:-2, columns].mean() for letter, colour in LETTERS.items()}
+        assert max(seen, key=seen.__getitem__) == base, (number, seen)
+        assert 0.05 < seen[base] <= most
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_shows_the_letters_when_one_zooms_in(
+    address: str, open_page: Open, sequences: dict[str, str], scheme: str
+) -> None:
+    page = open_page(f"{address}/#chrB:10,001-10,040", scheme=scheme)
+    palette = {base: page.evaluate(TOKEN, f"--base-{base.lower()}") for base in "ACGT"}
+    shown = drawn(page, "sequence")
+    for number, base in enumerate(sequences["chrB"][10_000:10_040]):
+        columns = slice(round(shown.at(80_000 + number)), round(shown.at(80_000 + number + 1)))
+        seen = {letter: shown.of_colour(colour)[:, columns].sum() for letter, colour in palette.items()}
+        assert max(seen, key=seen.__getitem__) == base, (number, seen)
+    hint = page.get_by_text("Zoom in to see bases")
+    assert not hint.is_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for _ in range(12):
+        page.get_by_label("Zoom out").click()
+    shown = drawn(page, "sequence")
+    assert hint.is_visible()
+    assert not any(shown.of_colour(colour).any() for colour in palette.values())
+    assert set(re.findall(r"sequence-tiny\.(\d+)\.", " ".join(asked))) <= {"7"}  # the one that has letters
+
+
+TOKEN = "name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()"
+
+
+@pytest.mark.parametrize("uid", ["rows", "letters"])
+def test_rows_and_letters_bear_a_tile_that_cannot_be_made(uid: str, address: str, site: Site, open_page: Open) -> None:
+    """The file of the one is cut short or gone, the answers for the other are errors; then all is well again."""
+    drawn_as = {
+        "rows": track("multivec", "rows", "rows", 90, **row_colours(10)),
+        "letters": track("horizontal-sequence", "letters", "sequence-tiny", 16, colorScale=[RED] * 6),
+    }
+    bars = track("bar", "bars", "bigwig", valueScaleMin=0, valueScaleMax=10, barFillColor=RED, barOpacity=1)
+    page = open_page(view(address, [drawn_as[uid], bars], (UP[0], UP[0] + 40)))
+    assert drawn(page, uid).of_colour(RED).any()
+    harm = [lying_letters(page)] if uid == "letters" else failing_file(Path(site.catalogue.tileset(uid).path))
+    for ill, well in harm:
+        ill()
+        reload(page, uid)
+        assert "rows.mv5" in said(page, uid) or "could not" in said(page, uid)
+        assert not drawn(page, uid).of_colour(RED).any()
+        page.evaluate(ZOOM_TO, [DOWN[0], DOWN[0] + 40])
+        page.wait_for_timeout(300)
+        assert drawn(page, "bars").of_colour(RED)[35:55].all()
+        page.evaluate(ZOOM_TO, [UP[0], UP[0] + 40])
+        page.wait_for_timeout(300)
+        well()
+        reload(page, uid, "bars")
+        assert not said(page, uid)
+        assert drawn(page, uid).of_colour(RED).any()
+
+
+Steps = tuple[Callable[[], object], Callable[[], object]]
+
+
+def failing_file(path: Path) -> Iterator[Steps]:
+    """How a file comes to harm, and how it is mended."""
+    whole = path.read_bytes()
+    for broken in (whole[: len(whole) // 3], b""):
+        yield (lambda broken=broken: path.write_bytes(broken)), (lambda: path.write_bytes(whole))
+    yield path.unlink, (lambda: path.write_bytes(whole))
+
+
+def lying_letters(page: Page) -> Steps:
+    """The server says of each tile of the sequence that it could not be made."""
+
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        tiles = {
+            key: {"error": "This tile could not be made."} if key.startswith("sequence-") else tile
+            for key, tile in response.json().items()
+        }
+        route.fulfill(response=response, json=tiles)
+
+    return (lambda: page.route("**/tiles/?*", answer)), (lambda: page.unroute("**/tiles/?*"))
 
 
 def test_a_failing_tileset_beside_good_ones(address: str, site: Site, open_page: Open) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import CHROMSIZES
+from tests.tiles.test_multivec import write_multivec
 from tests.web.conftest import finished
 from trackserver.catalogue.site import Site
+from trackserver.catalogue.store import TilesetRecord
+from trackserver.catalogue.tilesets import add_tileset
 from trackserver.tiles.grid import TILE_SIZE
 from trackserver.tiles.wire import decode_dense
 
@@ -60,13 +64,34 @@ def test_a_missing_delta_tile_is_a_full_array_of_gaps(client: FlaskClient) -> No
     assert np.isnan(values).all()
 
 
+def test_a_tile_of_rows_that_cannot_be_made_has_gaps_beside_its_error(
+    client: FlaskClient, site: Site, tmp_path: Path
+) -> None:
+    """HiGlass's multivec track cannot let go of a tile that had no `dense`."""
+    path = write_multivec(tmp_path / "rows.mv5", CHROMSIZES, n_rows=3)
+    add_tileset(site, TilesetRecord("rows", "Rows", "observed", "tiny", str(path), filetype="multivec"))
+
+    def gaps(tile: str) -> tuple[list[int], str]:
+        told = client.get(f"/api/v1/tiles/?d={tile}").json[tile]
+        assert np.isnan(decode_dense(told)).all()
+        return told["shape"], told["error"]
+
+    shape = client.get("/api/v1/tileset_info/?d=rows").json["rows"]["shape"]
+    assert gaps("rows.99.0")[0] == shape[::-1]
+    assert gaps("sequence-tiny.99.0")[0] == [6, TILE_SIZE]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2000])
+    assert "rows.mv5" in gaps("rows.0.0")[1]
+    path.unlink()
+    assert "rows.mv5" in gaps("rows.0.0")[1]
+    path.write_bytes(whole)
+    assert "error" not in client.get("/api/v1/tiles/?d=rows.0.0").json["rows.0.0"]
+
+
 def test_a_file_that_is_cut_or_gone_is_an_error_in_its_track_and_heals(client: FlaskClient, site: Site) -> None:
     path = site.tilesets / "copy.bw"
     original = site.inside(site.catalogue.tileset("signal").path).read_bytes()
     path.write_bytes(original)
-    from trackserver.catalogue.store import TilesetRecord
-    from trackserver.catalogue.tilesets import add_tileset
-
     add_tileset(site, TilesetRecord("copy", "Copy", "observed", "tiny", str(path)))
     whole = client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"]
     path.write_bytes(original[:3000])

@@ -12,8 +12,9 @@ import pytest
 import tomli_w
 from flask.testing import FlaskClient
 
-from tests.conftest import write_signal
+from tests.conftest import CHROMSIZES, write_signal
 from tests.tiles.origin import Origin, serving
+from tests.tiles.test_bigbed import write_bigbed
 from trackserver import config
 from trackserver.catalogue.site import Site
 from trackserver.tiles import guard as guards
@@ -119,6 +120,20 @@ def test_a_file_that_does_not_fit_is_the_visitors_fault(client: FlaskClient, ori
         answer = client.post("/api/v1/register_url/", json=body(origin.url(f"/{name}.bw")))
         assert (answer.status_code, words in answer.json["error"]) == (400, True), answer.json
     assert client.get("/api/v1/tilesets/?t=bigwig").json["count"] == 1
+
+
+def test_intervals_of_another_assembly_are_refused_too(client: FlaskClient, origin: Origin, tmp_path: Path) -> None:
+    """As `add` refuses them: a tile of a bigBed whose chromosomes are longer looks as good as any."""
+    for name, chromsizes in (("good", CHROMSIZES), ("other", {"chrA": 70_001}), ("foreign", {"chrZ": 500})):
+        write_bigbed(tmp_path / f"{name}.bb", chromsizes, [(chrom, 1, 9, "x\t5\t+") for chrom in chromsizes], None)
+        origin.files[f"/{name}.bb"] = (tmp_path / f"{name}.bb").read_bytes()
+    answers = {
+        name: client.post("/api/v1/register_url/", json=body(origin.url(f"/{name}.bb"), filetype="bigbed"))
+        for name in ("good", "other", "foreign")
+    }
+    assert {name: answer.status_code for name, answer in answers.items()} == {"good": 201, "other": 400, "foreign": 400}
+    assert "not made on tiny" in answers["other"].json["error"]
+    assert "no chromosome of tiny" in answers["foreign"].json["error"]
 
 
 def test_private_networks_and_other_hosts_are_refused(site: Site, origin: Origin) -> None:

@@ -9,6 +9,7 @@ from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import REGISTERED, TilesetRecord
 from trackserver.catalogue.tilesets import check_uid, guard_of, stem_of
 from trackserver.errors import DataError, InvalidRequest, RemoteRefused, Unavailable, UnknownTileset, listing
+from trackserver.tiles.bigbed import BigBedTileset
 from trackserver.tiles.cache import ByteCache
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.guard import check_address, web_address
@@ -97,10 +98,13 @@ def _known(site: Site, record: TilesetRecord) -> TilesetRecord | None:
 
 
 def _look_into(site: Site, record: TilesetRecord) -> None:
-    """Open the file and make its first tile: a few ranges, not the whole file as `trackserver add` reads it."""
+    """Open the file, look whose chromosomes it has, and make its first tile.
+
+    That takes a few ranges; `trackserver add` reads the whole file.
+    """
     assembly = site.assembly(record.assembly)
     source = open_remote(record.path, guard_of(site, record))
     tileset = open_file(record.filetype, source, Grid(assembly), record.name, ByteCache(1 << 24))
-    if isinstance(tileset, BigWigTileset):
+    if isinstance(tileset, BigWigTileset | BigBedTileset):  # all kinds that are read by ranges
         check_chromosomes(tileset.bbi, assembly)
     tileset.tile(TileId(record.uid, 0, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from trackserver.errors import ChromosomesDoNotFit, UnknownChromosome, listing
 from trackserver.genome.assembly import Assembly
@@ -34,10 +34,10 @@ class Chromosomes(dict[bytes, tuple[str, int]]):
             )
 
 
-def own_names(sizes: Mapping[str, int], assembly: Assembly) -> dict[str, str]:
+def own_names(chroms: Iterable[str], assembly: Assembly) -> dict[str, str]:
     """The assembly's chromosome name -> the file's own (`1` for `chr1`); what the assembly lacks is left out."""
     names: dict[str, str] = {}
-    for own in sizes:
+    for own in chroms:
         try:
             names.setdefault(assembly.resolve(own), own)
         except UnknownChromosome:

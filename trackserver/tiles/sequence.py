@@ -19,7 +19,7 @@ from trackserver.tiles.grid import TILE_SIZE, Grid
 from trackserver.tiles.multivec import multivec_info
 from trackserver.tiles.tileset import TileId, check_on_grid
 
-# As the plugin track higlass-sequence wants them; the last is where there is no sequence.
+# As frontend/src/sequencetrack.js and the plugin higlass-sequence want them; the last is where there is no sequence.
 ROWS = ("A", "T", "G", "C", "N", "other")
 _ABSENT = 5
 _LETTERS = np.frombuffer(b"ACGTN ", np.uint8)  # of base codes, and of no sequence
@@ -31,8 +31,8 @@ class SequenceTileset:
     """A FASTA on the assembly's absolute grid.
 
     A tile has six rows, one a base, of counts in each bin, which HiGlass's own multivec track draws: at 1 bp a bin, a
-    mark in the row of the base that is read. The plugin track higlass-sequence writes letters instead. `sequence` holds
-    the letters themselves, a blank where there are none.
+    mark in the row of the base that is read. The page's track, as the plugin higlass-sequence, writes letters instead.
+    `sequence` holds the letters themselves, for scripts; a blank where there are none.
     """
 
     def __init__(self, genome: Genome, grid: Grid, name: str):

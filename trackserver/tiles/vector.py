@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.errors import ChromosomesDoNotFit, UnknownChromosome, UnreadableFile, listing
+from trackserver.errors import UnreadableFile
 from trackserver.genome.assembly import Assembly, Segment
+from trackserver.genome.names import check_sizes, own_names
 from trackserver.tiles import wire
 from trackserver.tiles.bbi import BBI, Chrom, Zoom
 from trackserver.tiles.cache import ByteCache
@@ -121,13 +122,7 @@ def open_bigwig(file: Path | Source, cache: ByteCache | None = None) -> BBI:
 
 def own_chroms(bbi: BBI, assembly: Assembly) -> dict[str, Chrom]:
     """The assembly's chromosomes as the file has them, whatever it calls them; what the assembly lacks is left out."""
-    found: dict[str, Chrom] = {}
-    for own, chrom in bbi.chroms.items():
-        try:
-            found.setdefault(assembly.resolve(own), chrom)
-        except UnknownChromosome:
-            continue
-    return found
+    return {chrom: bbi.chroms[own] for chrom, own in own_names(bbi.chroms, assembly).items()}
 
 
 def check_bigwig(file: Path | Source, assembly: Assembly, report: Report = lambda done, total: None) -> None:
@@ -156,16 +151,4 @@ CHECKED_AT_ONCE = 256  # blocks
 
 def check_chromosomes(bbi: BBI, assembly: Assembly) -> None:
     """Raise `ChromosomesDoNotFit` unless the file shares chromosomes with the assembly, all of equal size."""
-    own = own_chroms(bbi, assembly)
-    name = bbi.source.name
-    if not own:
-        raise ChromosomesDoNotFit(
-            f"{name} has no chromosome of {assembly.name}: the file has {listing(bbi.chroms)}; "
-            f"{assembly.name} has {listing(assembly.chroms)}. Was it made on another assembly?"
-        )
-    for chrom, found in own.items():
-        if found.size != assembly.chromsizes[chrom]:
-            raise ChromosomesDoNotFit(
-                f"{name} was not made on {assembly.name}: its {chrom} is {found.size:,} bp long, "
-                f"in {assembly.name} it is {assembly.chromsizes[chrom]:,}."
-            )
+    check_sizes(bbi.source.name, {own: chrom.size for own, chrom in bbi.chroms.items()}, assembly)

@@ -1,8 +1,9 @@
 """HiGlass's own API: tileset_info and tiles.
 
 Two answers depart from the one error shape, because the client reads them otherwise: an unknown uid in
-tileset_info, and a tile that cannot be made, are `{"error": …}` under their key in a 200. The Δ of an effect is
-drawn by a track that cannot bear such a tile, so it gets a full array of gaps instead.
+tileset_info, and a tile that cannot be made, are `{"error": …}` under their key in a 200. The tracks of
+matrices and of rows cannot bear a tile without an array, so there the error stands beside a full array of gaps; the Δ
+of an effect gets the gaps alone.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 from flask import Blueprint, Response, jsonify, request
 
+from trackserver.catalogue.effects import is_effect_uid
 from trackserver.catalogue.opened import Handle
-from trackserver.errors import InvalidRequest, TrackserverError
+from trackserver.errors import InvalidRequest, TrackserverError, UnreadableFile
 from trackserver.tiles import wire
 from trackserver.tiles.grid import TILE_SIZE
 from trackserver.tiles.matrix import SIDE
@@ -83,10 +85,10 @@ def _tile(text: str, handles: dict[str, Handle | TrackserverError]) -> bytes:
         tile = parse_tile_id(text)
         return here().tilesets.tile(_handle(tile.uid, handles), tile)
     except TrackserverError as error:
-        return _fault(text, str(error))
+        return _fault(text, str(error), handles)
     except Exception:  # one tile's fault must not take the batch with it
         _log.exception("Tile %s", text)
-        return _fault(text, "This tile could not be made.")
+        return _fault(text, "This tile could not be made.", handles)
 
 
 def _handle(uid: str, handles: dict[str, Handle | TrackserverError]) -> Handle:
@@ -102,11 +104,27 @@ def _handle(uid: str, handles: dict[str, Handle | TrackserverError]) -> Handle:
     return found
 
 
-def _fault(text: str, sentence: str) -> bytes:
+def _fault(text: str, sentence: str, handles: Mapping[str, Handle | TrackserverError]) -> bytes:
     """What the client shows in the track; where its drawing cannot bear a tile without numbers, beside gaps."""
-    parts = text.split(".")
-    if parts[0].endswith("-delta"):
-        return wire.encode(wire.dense(np.full(TILE_SIZE, np.nan, np.float32)))
-    if len(parts) > 3 and parts[3].isdecimal():
-        return wire.encode({**wire.dense(np.full((SIDE, SIDE), np.nan, np.float32)), "error": sentence})
+    uid, *place = text.split(".")
+    if uid.endswith("-delta"):
+        return wire.encode(_gaps(TILE_SIZE))
+    if len(place) > 2 and place[2].isdecimal():
+        return wire.encode({**_gaps(SIDE, SIDE), "error": sentence})
+    if shape := _shape_of_rows(uid, handles.get(uid)):
+        return wire.encode({**_gaps(*shape), "error": sentence})
     return wire.encode({"error": sentence})
+
+
+def _gaps(*shape: int) -> dict[str, Any]:
+    return wire.dense(np.full(shape, np.nan, np.float32))
+
+
+def _shape_of_rows(uid: str, handle: Handle | TrackserverError | None) -> tuple[int, ...]:
+    """The shape of a multivec's tiles, a single row where its file cannot be opened; () of anything else."""
+    if isinstance(handle, Handle):
+        info = handle.tileset.info()
+        return tuple(reversed(info["shape"])) if info["datatype"] == "multivec" else ()
+    if not isinstance(handle, UnreadableFile) or is_effect_uid(uid):
+        return ()
+    return (1, TILE_SIZE) if here().listing.tileset(uid).datatype == "multivec" else ()
