@@ -41,6 +41,11 @@ def listing(names: Iterable[object], most: int = 8) -> str:
     return ", ".join(known[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """A text from outside, short enough for a sentence; of a long sequence its beginning and its length."""
+    return text if len(text) <= most else f"{text[: most // 2]}… ({len(text):,} letters)"
+
+
 class UnknownChromosome(NotFound):
     code = "unknown_chromosome"
 
@@ -132,14 +137,42 @@ class ReferenceMismatch(InvalidRequest):
 
     code = "reference_mismatch"
 
-    def __init__(self, variant: object, reads: str, assembly: str, swapped: object | None = None):
-        self.variant, self.reads, self.swapped = variant, reads, swapped
-        hint = (
-            f"ALT is what {assembly} reads: did you mean {swapped}?"
-            if swapped
-            else "Check the assembly (hg19 or hg38?) and that positions are counted from 1."
+    def __init__(
+        self,
+        variant: object,
+        reads: str,
+        assembly: str,
+        swapped: object | None = None,
+        shifted: object | None = None,
+        next_reads: str = "",
+    ):
+        self.variant, self.reads, self.swapped, self.shifted = variant, reads, swapped, shifted
+        hints = []
+        if swapped:
+            hints.append(f"ALT is what {assembly} reads: did you mean {shortened(str(swapped))}?")
+        if shifted:
+            hints.append(f"{next_reads}, and positions count from 1: did you mean {shortened(str(shifted))}?")
+        if not swapped:
+            hints.append("Check the assembly (hg19 or hg38?) and that positions are counted from 1.")
+        found = f"{assembly} reads {shortened(reads)} there, not the REF of {shortened(str(variant))}."
+        super().__init__(" ".join([found, *hints]))
+
+
+class UnknownRsid(NotFound):
+    code = "unknown_rsid"
+
+    def __init__(self, rsid: str, table: str):
+        self.rsid = rsid
+        super().__init__(
+            f"{table} has no {shortened(rsid)}; it may be newer than the table, or merged into another rsID. "
+            "Write the variant as chr1:47690516:C:T instead."
         )
-        super().__init__(f"{assembly} reads {reads} there, not the REF of {variant}. {hint}")
+
+
+class NotLifted(InvalidRequest):
+    """A variant that has no one place, or not the same reference, on another assembly."""
+
+    code = "not_lifted"
 
 
 class NoSequence(InvalidRequest):
