@@ -29,6 +29,9 @@ class AssemblyFiles(BaseModel):
     chromsizes: Path | None = Field(None, description="chromsizes file; without it the FASTA's order, or the known one")
     fasta: Path | None = Field(None, description="FASTA, plain or bgzip; predictions need it")
     genes: Path | None = Field(None, description="gene models: UCSC's refGene table, GTF or GFF3, plain or gzip")
+    repeats: Path | None = Field(None, description="BED of repeats, for warnings; without it the FASTA's lower case")
+    blacklist: Path | None = Field(None, description="BED of regions whose signals mean nothing, for warnings")
+    chains: dict[str, Path] = Field({}, description="chain files that lead here, by the assembly they come from")
 
 
 class Example(BaseModel):
@@ -58,6 +61,9 @@ class Settings(BaseSettings):
     cache_mb: int = Field(512, ge=16, description="memory for tiles and the blocks they are made of, in MB a worker")
     workers: int = Field(1, ge=1, le=64, description="processes that answer; each holds its own cache and model")
     threads: int = Field(8, ge=1, le=256, description="requests answered at the same time, by each process")
+    models_in_memory: int = Field(4, ge=1, le=64, description="models a process keeps loaded; the largest take 4 GB")
+    reference_cache_mb: int = Field(1024, ge=64, description="memory for what models keep of windows they have read")
+    impact_weights: dict[str, float] = Field({}, description="what an assay's tracks count in impact; 1 unless said")
     device: str = Field("auto", description="where models run: auto, cpu, cuda:0")
     max_tile_ids: int = Field(1000, ge=15, description="tiles one request may ask for")
     max_request_bytes: int = Field(4_000_000, ge=10_000, description="largest request body")

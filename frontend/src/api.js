@@ -54,7 +54,7 @@ async function call(path, { query = {}, body, signal } = {}) {
  *   warnings: {code: string, severity: string, sentence: string}[],
  *   provenance: {model: string, licence?: string, weights_sha256?: string, assembly: string, version?: string, date?: string, seconds?: number}}} Effect
  * @typedef {{query: string, kind: 'gene' | 'locus' | 'variant', chrom: string, start: number, end: number, label: string,
- *   assembly: string, variant?: Variant}} Found
+ *   assembly: string, variants?: Variant[]}} Found
  */
 
 export const api = {

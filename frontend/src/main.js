@@ -127,7 +127,7 @@ async function go(text) {
     page.search.write(text);
     const domain = toDomain(state.assembly, found);
     if (!domain) say(`${state.assembly.name} has no chromosome ${found.chrom}.`);
-    else if (found.variant) await computeEffect([found.variant], domain);
+    else if (found.variants) await computeEffect(found.variants, domain);
     else page.browser.zoomTo(domain);
   } catch (error) {
     if (!signal.aborted) say(error.message);

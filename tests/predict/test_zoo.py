@@ -13,6 +13,7 @@ import torch
 from trackserver import models
 from trackserver.catalogue import effects
 from trackserver.catalogue.prediction import predict_tracks
+from trackserver.catalogue.questions import ask
 from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.site import Site
 from trackserver.genome.locus import Locus
@@ -106,7 +107,7 @@ def _check_variant(case: Case, site: Site, card: ModelCard, by_hand: ByHand, chr
     assembly = card.assemblies[0]
     ref = decode(site.genome(assembly).codes(Locus(chrom, position - 1, position)))
     alt = "C" if ref == "A" else "A"
-    question = effects.ask(site, card.id, assembly, [f"{chrom}:{position}:{ref}:{alt}"])
+    question = ask(site, card.id, assembly, [f"{chrom}:{position}:{ref}:{alt}"])
     found = effects.compute(site, question)
     length = card.window_on(SIZES[chrom])
     start = position - 1 - (length // 2 - 1)  # 0-based L / 2 - 1

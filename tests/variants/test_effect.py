@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from trackserver.catalogue import effects
+from trackserver.catalogue.questions import ask
 from trackserver.catalogue.site import Site
 from trackserver.errors import (
     BadVariant,
@@ -21,14 +22,17 @@ from trackserver.errors import (
 )
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import decode
-from trackserver.genome.variant import Variant
+from trackserver.genome.variant import Variant, haplotype
 from trackserver.models.compact import margin, read_config
+from trackserver.predict.cone import Cones
 from trackserver.predict.engine import load_predictor
 from trackserver.predict.genomewide import predict_windows
+from trackserver.predict.reading import Reading
 from trackserver.predict.windows import tile
 from trackserver.tiles.tileset import TileId
 from trackserver.tiles.wire import decode_dense
-from trackserver.variants.effect import check_known, effect, input_window, output_bins
+from trackserver.variants.effect import SHARED, check_known, effect, input_window, output_bins, window_around
+from trackserver.variants.scores import columns
 
 
 def snv(site: Site, chrom: str, position: int) -> Variant:
@@ -97,6 +101,75 @@ def test_several_variants_are_one_haplotype(shared_site: Site) -> None:
     np.testing.assert_array_equal(both.alt, alone[:, bins])
 
 
+def read_from(site: Site, chrom: str, position: int, length: int) -> str:
+    return decode(site.genome("tiny").codes(Locus(chrom, position - 1, position - 1 + length)))
+
+
+@pytest.mark.parametrize("position", [1, 33, 4096, 20_011, 69_000, 70_000])
+@pytest.mark.parametrize("reading", [Reading(), Reading(both_strands=True, shifts=(-3, 0))])
+def test_what_a_change_can_reach_is_all_it_changes(shared_site: Site, position: int, reading: Reading) -> None:
+    """From the reference's kept activations or by two full predictions: the same, up to float32's rounding."""
+    predictor = load_predictor(shared_site.models, "random", reading=reading)
+    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    variants = [snv(shared_site, "chrA", position)]
+    in_full = effect(predictor, genome, assembly, variants)
+    found = effect(predictor, genome, assembly, variants, Cones(1 << 28))
+    scale = np.abs(in_full.ref).max()
+    np.testing.assert_allclose(found.ref, in_full.ref, atol=1e-5 * scale)
+    np.testing.assert_allclose(found.delta, in_full.delta, atol=1e-5 * scale)
+    assert (found.delta[in_full.delta == 0] == 0).mean() > 0.99
+
+
+def test_neighbours_share_a_window(shared_site: Site) -> None:
+    card, assembly = load_predictor(shared_site.models, "random").card, shared_site.assembly("tiny")
+    windows = {input_window(card, [snv(shared_site, "chrA", p)], assembly) for p in range(20_000, 20_400)}
+    step = card.n_bins(card.window) // SHARED * card.bin_width
+    assert len(windows) <= 1 + -(-400 // step) < 4
+    for position in range(20_000, 20_400):
+        window = window_around(card, "chrA", position, assembly)
+        assert abs(position - (window.start + window.end) // 2) <= step
+        assert (window.start + card.crop) % card.bin_width == 0
+
+
+@pytest.mark.parametrize(("ref", "alt"), [(1, 4), (6, 1), (3, 3), (2, 5), (1, 201), (401, 1)])
+def test_an_indel_is_read_with_either_side_in_place(shared_site: Site, ref: int, alt: int) -> None:
+    predictor = load_predictor(shared_site.models, "random")
+    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    text = read_from(shared_site, "chrA", 20_011, ref)
+    variant = Variant("chrA", 20_011, text, text[0] + "ACGT" * (alt // 4) if alt > ref else text[0] + "TTT"[: alt - 1])
+    found = effect(predictor, genome, assembly, [variant])
+    window = input_window(predictor.card, [variant], assembly)
+    _, bins = output_bins(predictor.card, window, assembly)
+    anchors = ("left", "right") if variant.growth else ("left",)
+    codes = [haplotype(genome, window, [variant], anchor) for anchor in anchors]
+    expected = [values[:, bins] for values in predictor.predict(np.stack([genome.codes(window), *codes]))]
+    np.testing.assert_array_equal(found.ref, expected[0])
+    for got, alone in zip(found.alignments, expected[1:], strict=True):
+        np.testing.assert_array_equal(got, alone)
+    first = (variant.change.start - found.origin) // 32
+    last = (max(variant.change.end - 1, variant.change.start) - found.origin) // 32
+    np.testing.assert_array_equal(found.alt[:, :first], found.alignments[0][:, :first])
+    np.testing.assert_array_equal(found.alt[:, last + 1 :], found.alignments[-1][:, last + 1 :])
+    reach = margin(read_config(predictor.card.config)) // 32 + 2
+    assert not found.delta[:, : first - reach].any()
+    assert not found.delta[:, last + 1 + reach :].any()  # what follows an indel is as it was
+    assert np.abs(found.delta).max() > 0
+
+
+def test_scores_of_an_indel_are_the_mean_of_those_of_its_alignments(shared_site: Site) -> None:
+    predictor = load_predictor(shared_site.models, "random")
+    text = read_from(shared_site, "chrA", 20_011, 7)
+    variant = Variant("chrA", 20_011, text, text[0])
+    found = effect(predictor, shared_site.genome("tiny"), shared_site.assembly("tiny"), [variant])
+    scored = columns(found, predictor.card)
+    ref = found.ref.astype(np.float64)
+    by_hand = [np.sqrt(((alt - ref) ** 2).sum(axis=1)) for alt in found.alignments]
+    np.testing.assert_allclose(scored["d2"], np.mean(by_hand, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(
+        scored["sad"], np.mean([(alt - ref).sum(axis=1) for alt in found.alignments], axis=0), rtol=1e-9
+    )
+
+
 @pytest.mark.parametrize("position", [1, 37, 4096, 20_011, 65_000, 69_999, 70_000])
 def test_placed_as_the_published_tools_do(shared_site: Site, position: int) -> None:
     """At 0-based L / 2 - 1; the bins that are shown lie where the window's bins do, on the chromosome."""
@@ -120,7 +193,7 @@ def test_placed_as_the_published_tools_do(shared_site: Site, position: int) -> N
 
 def test_an_effect_is_stored_once_and_served_as_tiles(site: Site) -> None:
     variant = snv(site, "chrB", 10_000)
-    question = effects.ask(site, "random", "tiny", [str(variant)])
+    question = ask(site, "random", "tiny", [str(variant)])
     found = effects.compute(site, question)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert effects.compute(site, question)["provenance"]["date"] == found["provenance"]["date"]
@@ -143,18 +216,18 @@ def test_an_effect_is_stored_once_and_served_as_tiles(site: Site) -> None:
 
 def test_the_id_is_the_whole_question(site: Site) -> None:
     variant, other = snv(site, "chrB", 10_000), snv(site, "chrB", 10_001)
-    ask = effects.ask(site, "random", "tiny", [str(variant)])
-    assert effects.ask(site, "random", "tiny", [f"B-10000-{variant.ref}-{variant.alt}"]).id == ask.id
+    asked = ask(site, "random", "tiny", [str(variant)])
+    assert ask(site, "random", "tiny", [f"B-10000-{variant.ref}-{variant.alt}"]).id == asked.id
     ids = {
-        ask.id,
-        effects.ask(site, "random", "tiny", [str(other)]).id,
-        effects.ask(site, "random", "tiny", [str(variant), str(other)]).id,
-        effects.ask(site, "random", "tiny", [str(variant)], "0").id,
-        effects.ask(site, "random", "tiny", [str(variant)], ensemble=("rc",)).id,
-        effects.ask(site, "random", "tiny", [str(variant)], shifts=(0, 1)).id,
+        asked.id,
+        ask(site, "random", "tiny", [str(other)]).id,
+        ask(site, "random", "tiny", [str(variant), str(other)]).id,
+        ask(site, "random", "tiny", [str(variant)], "0").id,
+        ask(site, "random", "tiny", [str(variant)], ensemble=("rc",)).id,
+        ask(site, "random", "tiny", [str(variant)], shifts=(0, 1)).id,
     }
     assert len(ids) == 6
-    assert effects.ask(site, "random", "tiny", [str(other), str(variant)]).id in ids
+    assert ask(site, "random", "tiny", [str(other), str(variant)]).id in ids
 
 
 @pytest.mark.parametrize(
@@ -171,21 +244,21 @@ def test_questions_that_cannot_be_answered(
     shared_site: Site, variants: list[str], error: type[Exception], why: str
 ) -> None:
     with pytest.raises(error, match=why):
-        effects.ask(shared_site, "random", "tiny", variants)
+        ask(shared_site, "random", "tiny", variants)
 
 
 def test_a_reference_that_is_not_read_there(shared_site: Site) -> None:
     variant = snv(shared_site, "chrA", 20_011)
     with pytest.raises(ReferenceMismatch, match=f"tiny reads {variant.ref} there.*did you mean {variant}"):
-        effects.ask(shared_site, "random", "tiny", [str(variant.swapped)])
+        ask(shared_site, "random", "tiny", [str(variant.swapped)])
 
 
 def test_unknown_sequence_is_refused_where_it_is_nearly_all_and_said_where_it_is_some(site: Site) -> None:
     """ChrB begins with 3 kb of N, and a window around its start reaches 1 kb beyond the chromosome."""
-    found = effects.compute(site, effects.ask(site, "random", "tiny", [str(snv(site, "chrB", 3_001))]))
+    found = effects.compute(site, ask(site, "random", "tiny", [str(snv(site, "chrB", 3_001))]))
     (warning,) = found["warnings"]
     assert (warning["code"], warning["severity"]) == ("unknown_sequence", "caution")
-    assert warning["evidence"]["unknown"] == pytest.approx(4120 / 8192, abs=0.005)
+    assert warning["evidence"]["unknown"] == pytest.approx(4120 / 8192, abs=0.02)
     codes = np.full(8192, 4, np.uint8)
     codes[:2000] = 1
     with pytest.raises(NoSequence, match="76% of the model's window chrB:1-7,072 of tiny is N"):
@@ -195,17 +268,17 @@ def test_unknown_sequence_is_refused_where_it_is_nearly_all_and_said_where_it_is
 def test_unknown_model_track_and_far_apart_variants(shared_site: Site) -> None:
     variant = snv(shared_site, "chrA", 20_011)
     with pytest.raises(UnknownModel, match="installed: random"):
-        effects.ask(shared_site, "enformer", "tiny", [str(variant)])
+        ask(shared_site, "enformer", "tiny", [str(variant)])
     with pytest.raises(UnknownTrack):
-        effects.ask(shared_site, "random", "tiny", [str(variant)], "99")
+        ask(shared_site, "random", "tiny", [str(variant)], "99")
     with pytest.raises(BadVariant, match="too far apart"):
-        effects.ask(shared_site, "random", "tiny", [str(variant), str(snv(shared_site, "chrA", 40_000))])
+        ask(shared_site, "random", "tiny", [str(variant), str(snv(shared_site, "chrA", 40_000))])
     with pytest.raises(BadVariant, match="same base"):
-        effects.ask(shared_site, "random", "tiny", [str(variant), str(variant)])
+        ask(shared_site, "random", "tiny", [str(variant), str(variant)])
 
 
 def test_a_damaged_effect_and_unknown_uids(site: Site) -> None:
-    question = effects.ask(site, "random", "tiny", [str(snv(site, "chrB", 10_000))])
+    question = ask(site, "random", "tiny", [str(snv(site, "chrB", 10_000))])
     uid = effects.compute(site, question)["tracks"][0]["tilesets"]["delta"]
     for unknown in ("fx-", f"fx-{'0' * 20}-0-ref", uid.replace("-delta", "-gamma"), uid[:-7] + "9-delta"):
         with pytest.raises(UnknownTileset):
@@ -216,7 +289,7 @@ def test_a_damaged_effect_and_unknown_uids(site: Site) -> None:
 
 
 def test_where_effects_cannot_be_written(site: Site) -> None:
-    question = effects.ask(site, "random", "tiny", [str(snv(site, "chrB", 10_000))])
+    question = ask(site, "random", "tiny", [str(snv(site, "chrB", 10_000))])
     site.effects.rmdir()
     site.effects.write_text("in the way")
     with pytest.raises(SiteReadOnly, match="cannot be stored"):

@@ -69,7 +69,7 @@ def test_an_effect_is_queued_then_known(client: FlaskClient, snv: str) -> None:
     assert asked.status_code == 202
     assert asked.json["status"] in ("queued", "running", "done")
     done = finished(client, asked.json["id"])
-    assert done["question"] == question | {"ensemble": ["none"], "shifts": [0], "squashed": False}
+    assert done["question"] == question | {"ensemble": ["none"], "shifts": [0], "squashed": False, "full": False}
     assert client.post("/api/v1/effects/", json=done["question"]).json["id"] == asked.json["id"]
     assert {track["index"] for track in done["tracks"]} == {0, 2}
     assert done["variants"][0]["nearest_gene"] == {"name": "ALPHA1", "distance": 10_010}

@@ -11,70 +11,35 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from trackserver import __version__
+from trackserver.catalogue import loaded
+from trackserver.catalogue.questions import ask
 from trackserver.catalogue.site import Site
 from trackserver.errors import InvalidRequest, SiteReadOnly, UnknownEffect, UnknownTileset
 from trackserver.genome.locus import Locus
-from trackserver.genome.variant import Variant, parse_variant
+from trackserver.genome.variant import Variant
 from trackserver.models import registry
 from trackserver.models.card import ModelCard, select
-from trackserver.predict.reading import Reading, reading
+from trackserver.predict.reading import reading
 from trackserver.tiles.array import ArrayTileset
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.source import identity_at
-from trackserver.variants.effect import Effect, Question, check_variants, effect
-from trackserver.variants.scores import TrackScores, rank
+from trackserver.variants.effect import Effect, Question, effect
+from trackserver.variants.scores import TrackScores, columns, impact, rank
 from trackserver.variants.trust import warnings
-
-if TYPE_CHECKING:
-    from trackserver.predict.engine import Predictor
 
 ALLELES = ("ref", "alt", "delta")
 _UID = re.compile(r"^fx-(?P<id>[0-9a-f]{20})-(?P<track>\d{1,5})-(?P<allele>ref|alt|delta)$")
 _ID = re.compile(r"^[0-9a-f]{20}$")
-_loading = threading.Lock()
-MOST_LOADED = 4  # models kept in memory at once: the largest published one takes 3.6 GB
-
-
-def ask(
-    site: Site,
-    model: str,
-    assembly: str,
-    variants: Sequence[str],
-    tracks: str | None = None,
-    *,
-    ensemble: Sequence[str] | None = None,
-    shifts: Sequence[int] | None = None,
-    squashed: bool = False,
-) -> Question:
-    """Everything that identifies an effect, checked: the model, the reference, the window, the tracks; how the window
-    is read, as in `predict.reading.reading`.
-    """
-    card = registry.card(site.models, model)
-    lies_on = site.assembly(assembly)
-    genome = site.genome(assembly)
-    parsed = tuple(sorted(parse_variant(text, lies_on) for text in variants))
-    check_variants(parsed, card, genome, lies_on)
-    return Question(
-        model=card.id,
-        weights_sha256=card.weights_sha256,
-        assembly=assembly,
-        fasta_sha256=site.fasta_sha256(assembly),
-        variants=parsed,
-        tracks=select(card, tracks),
-        reading=reading(card, ensemble, shifts, squashed),
-    )
 
 
 def stored(site: Site, effect_id: str) -> dict[str, Any] | None:
@@ -98,17 +63,16 @@ def answer(site: Site, effect_id: str, asked: Mapping[str, Any]) -> dict[str, An
 def compute(site: Site, question: Question) -> dict[str, Any]:
     """The effect's description, from the site where it is stored, else computed and stored now."""
     if found := stored(site, question.id):
-        return found
+        return {**found, "lifted": list(question.lifted)}
     site.check_writable()
     card = registry.card(site.models, question.model)
     began = time.perf_counter()
     result = effect(
-        predictor(
-            site.models, question.model, card.weights_sha256, question.tracks, question.reading, site.settings.device
-        ),
+        loaded.predictor(site, question.model, card.weights_sha256, question.tracks, question.reading),
         site.genome(question.assembly),
         site.assembly(question.assembly),
         question.variants,
+        None if question.full else loaded.cones(site),
     )
     described = describe(site, question, card, result, seconds=time.perf_counter() - began)
     _store(site.effects / question.id, described, result)
@@ -123,25 +87,7 @@ def default_model(site: Site) -> str:
 def warm_up(site: Site) -> None:
     """Load the default model, so that the first question is answered as fast as the second."""
     card = registry.card(site.models, default_model(site))
-    predictor(site.models, card.id, card.weights_sha256, select(card, None), reading(card), site.settings.device)
-
-
-def predictor(
-    models: Path, model: str, weights_sha256: str, tracks: tuple[int, ...], how: Reading, device: str
-) -> Predictor:
-    """The model, loaded once; its weights' checksum is part of the key, so a new file is a new model."""
-    with _loading:
-        return _predictor(models, model, weights_sha256, tracks, how, device)
-
-
-@lru_cache(MOST_LOADED)
-def _predictor(
-    models: Path, model: str, weights_sha256: str, tracks: tuple[int, ...], how: Reading, device: str
-) -> Predictor:
-    from trackserver.predict.engine import load_predictor
-
-    del weights_sha256
-    return load_predictor(models, model, tracks=tracks, device=device, batch_size=2, reading=how)
+    loaded.predictor(site, card.id, card.weights_sha256, select(card, None), reading(card))
 
 
 def describe(site: Site, question: Question, card: ModelCard, result: Effect, seconds: float) -> dict[str, Any]:
@@ -155,11 +101,14 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
             "variants": [str(variant) for variant in question.variants],
             "tracks": list(question.tracks),
             **question.reading.asked(),
+            "full": question.full,
         },
+        "lifted": list(question.lifted),
         "variants": [_variant(site, question.assembly, variant) for variant in question.variants],
         "locus": asdict(result.locus),
         "origin": result.origin,
         "bin_width": result.bin_width,
+        "impact": impact(result, card, columns(result, card), site.settings.impact_weights),
         "tracks": [_track(question.id, card, scores) for scores in rank(result, card)],
         "warnings": [asdict(caveat) for caveat in warnings(result, card, question.assembly)],
         "provenance": {
@@ -183,6 +132,7 @@ def _variant(site: Site, assembly: str, variant: Variant) -> dict[str, Any]:
     return {
         "text": str(variant),
         **asdict(variant),
+        "kind": variant.kind,
         "nearest_gene": {"name": near[0].name, "distance": near[1]} if near else None,
     }
 

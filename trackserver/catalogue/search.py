@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from trackserver.catalogue.questions import haplotype_parts, single_variant
 from trackserver.catalogue.site import Site
-from trackserver.errors import BadLocus, InvalidRequest, NothingFound, UnknownChromosome
+from trackserver.errors import BadLocus, InvalidRequest, NothingFound, UnknownChromosome, shortened
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.genes import Gene
 from trackserver.genome.locus import Locus, parse_locus
-from trackserver.genome.variant import looks_like_variant, parse_variant
+from trackserver.genome.variant import Variant
 
 AROUND_VARIANT = 5_000  # bp shown at each side of a variant
 AROUND_POSITION = 500  # bp shown at each side of a single position
 
 
 def search(site: Site, text: str, assembly_name: str) -> dict[str, Any]:
-    """What the text means and where to look for it: `kind`, the locus to show, `label`, and the variant if it is one.
+    """What the text means and where to look for it: `kind`, the locus to show, `label`, and the variants if it
+    is one, or several on one haplotype joined by `+`.
 
     Raises
     ------
@@ -30,16 +32,23 @@ def search(site: Site, text: str, assembly_name: str) -> dict[str, Any]:
     if not query:
         raise InvalidRequest("Type a gene, a locus or a variant.")
     assembly = site.assembly(assembly_name)
-    if looks_like_variant(query):
-        variant = parse_variant(query, assembly)
-        locus = _around(assembly, Locus(variant.chrom, variant.start, variant.start + 1), AROUND_VARIANT)
-        label = f"{variant.chrom}:{variant.position:,} {variant.ref}>{variant.alt}"
-        return _found(query, assembly, "variant", locus, label) | {"variant": {"text": str(variant), **asdict(variant)}}
+    if written := haplotype_parts(query):
+        return _variants(query, assembly, [single_variant(site, assembly_name, part) for part in written])
     if gene := _gene(site, assembly_name, query):
         return _found(query, assembly, "gene", _around(assembly, gene.locus, len(gene.locus) // 4), gene.name)
     locus = _locus(query, assembly)
     shown = _around(assembly, locus, AROUND_POSITION) if len(locus) == 1 else locus
     return _found(query, assembly, "locus", shown, str(locus))
+
+
+def _variants(query: str, assembly: Assembly, variants: list[Variant]) -> dict[str, Any]:
+    first = min(variants)
+    end = max(variant.end for variant in variants if variant.chrom == first.chrom)
+    locus = _around(assembly, Locus(first.chrom, first.start, end), AROUND_VARIANT)
+    labels = [f"{v.chrom}:{v.position:,} {shortened(v.ref, 12)}>{shortened(v.alt, 12)}" for v in variants]
+    described = [{"text": str(variant), **asdict(variant)} for variant in variants]
+    found = _found(query, assembly, "variant", locus, " + ".join(labels))
+    return found | {"variant": described[0], "variants": described}
 
 
 def _gene(site: Site, assembly: str, name: str) -> Gene | None:

@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trackserver import config
 from trackserver.catalogue.store import Catalogue
@@ -14,6 +14,9 @@ from trackserver.errors import DataError, InvalidRequest, SiteMissing, SiteReadO
 from trackserver.genome import assembly as assemblies
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.genes import Genes, read_genes
+from trackserver.genome.liftover import Liftover
+from trackserver.genome.regions import Regions
+from trackserver.genome.rsids import Rsids
 from trackserver.genome.sequence import Genome, Progress, build_index, sha256
 
 
@@ -35,6 +38,8 @@ class Site:
         self.genome = cache(self._genome)
         self.genes = cache(self._genes)
         self.fasta_sha256 = cache(self._fasta_sha256)
+        self.regions = cache(self._regions)
+        self.liftover = cache(self._liftover)
 
     def reopened(self) -> Site:
         """The same site with its settings read anew."""
@@ -141,6 +146,30 @@ class Site:
     def _genes(self, name: str) -> Genes | None:
         files = self._files(name)
         return read_genes(self.inside(files.genes), self.assembly(name)) if files.genes else None
+
+    def rsid_table(self, name: str) -> Path:
+        """Where the site's table of an assembly's rsIDs is, or would be."""
+        return self.path / "rsids" / f"{name}.sqlite"
+
+    def rsids(self, name: str) -> Rsids | None:
+        table = self.rsid_table(name)
+        return Rsids(table, self.assembly(name)) if table.exists() else None
+
+    def _regions(self, name: str, kind: Literal["repeats", "blacklist"]) -> Regions | None:
+        """The intervals of a kind that the site has for an assembly."""
+        file = getattr(self._files(name), kind)
+        return Regions.read(self.inside(file), self.assembly(name)) if file else None
+
+    def _liftover(self, source: str, target: str) -> Liftover:
+        """What takes loci of one assembly to another."""
+        chains = self._files(target).chains
+        if source not in chains:
+            raise InvalidRequest(
+                f"This site has no chain file from {source} to {target}; set assemblies.{target}.chains.{source} in "
+                f"{config.FILE} to one, such as UCSC's hg19ToHg38.over.chain.gz."
+            )
+        lies_on = self.assembly(source) if source in self.settings.assemblies else assemblies.known(source)
+        return Liftover.read(self.inside(chains[source]), lies_on, self.assembly(target))
 
 
 def find_site(directory: Path | None = None) -> Path:

@@ -10,6 +10,7 @@ import click
 
 from trackserver.catalogue import effects
 from trackserver.catalogue.prediction import assembly_for, predict_tracks
+from trackserver.catalogue.questions import ask
 from trackserver.cli.common import (
     counting,
     json_option,
@@ -71,6 +72,8 @@ def predict(
 @click.argument("variants", nargs=-1, required=True)
 @click.option("--tracks", "selection", help="0-9,25, assay=DNASE,biosample=K562, or a name glob; all by default.")
 @click.option("--assembly", help="By default the site's own.")
+@click.option("--lift-from", default="", metavar="ASSEMBLY", help="The assembly VARIANTS are written on, if another.")
+@click.option("--full", is_flag=True, help="Two full predictions, to check with, rather than what a change can reach.")
 @reading_options
 @site_option
 @json_option
@@ -82,6 +85,8 @@ def variant(
     ensemble: tuple[str, ...],
     shifts: tuple[int, ...] | None,
     squashed: bool,
+    full: bool,
+    lift_from: str,
     directory: Path | None,
     as_json: bool,
 ) -> None:
@@ -89,12 +94,13 @@ def variant(
 
     Example: trackserver variant k562 chr1:47690516:C:T
 
+    Written also as 1-47690516-C-T, chr1:g.47690516C>T, a line of a VCF or, where the site has a table, an rsID.
     Positions are counted from 1. REF, ALT and Δ are the values of the bin that changes most.
     """
     site = open_site(directory)
-    question = effects.ask(
+    question = ask(
         site, model, assembly or site.default_assembly, variants, selection,
-        ensemble=ensemble or None, shifts=shifts, squashed=squashed,
+        ensemble=ensemble or None, shifts=shifts, squashed=squashed, full=full, lift_from=lift_from,
     )  # fmt: skip
     found = effects.compute(site, question)
     if as_json:
@@ -106,6 +112,8 @@ def variant(
          f"{t['sad']:+.3g}", f"{t['at']['chrom']}:{t['at']['start'] + 1:,}")
         for t in found["tracks"]
     ])  # fmt: skip
+    for sentence in found["lifted"]:
+        stderr.print(sentence)
     for warning in found["warnings"]:
         stderr.print(f"{warning['severity'].capitalize()}: {warning['sentence']}")
     near = found["variants"][0]["nearest_gene"]

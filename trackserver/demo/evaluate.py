@@ -2,7 +2,7 @@
 
 A model is any function from base codes to the tracks of `grammar.TRACKS`; no torch here. Everything is measured on
 the held-out chromosome, and in the arithmetic the server itself uses for a variant: log2 of ALT over REF, both summed
-over the bins that touch `CENTRE` bp around the variant, the track's training mean added to each bin.
+over the bins that touch `NARROW` bp around the variant, the track's training mean added to each bin.
 
 Axis letters: V variants, T tracks.
 """
@@ -20,7 +20,7 @@ from trackserver.demo.generator import Chromosome, Element, Site, SyntheticGenom
 from trackserver.demo.grammar import BIN_WIDTH, REACH, TRACKS, Floats, truth
 from trackserver.genome.sequence import Codes, N
 from trackserver.predict.metrics import pearson
-from trackserver.variants.scores import CENTRE
+from trackserver.variants.scores import NARROW
 
 # Base codes (B, L) -> float32 (B, T, L // BIN_WIDTH).
 Predict = Callable[[Codes], Floats]
@@ -208,8 +208,8 @@ def _predicted_effects(
 
 def _alleles(codes: Codes, change: Change, margin: int) -> tuple[Codes, slice]:
     """REF and ALT (2, L) with `margin` bp around the bins that are summed, and where these bins lie."""
-    first = (change.middle - CENTRE // 2) // BIN_WIDTH
-    last = (change.middle + CENTRE // 2) // BIN_WIDTH + 1
+    first = (change.middle - NARROW // 2) // BIN_WIDTH
+    last = (change.middle + NARROW // 2) // BIN_WIDTH + 1
     beyond = -(-margin // BIN_WIDTH)
     start = (first - beyond) * BIN_WIDTH
     reference = _window(codes, start, (last + beyond) * BIN_WIDTH)

@@ -12,6 +12,7 @@ from typing import Any
 from trackserver import __version__, config
 from trackserver.catalogue import effects
 from trackserver.catalogue.prediction import predict_tracks, uid
+from trackserver.catalogue.questions import ask
 from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import OBSERVED, TilesetRecord
@@ -57,7 +58,7 @@ def build_demo(path: Path, report: Report = lambda done, said: None) -> Site:
     install_model(site)
     predict_tracks(site, MODEL, report=lambda done, total: report(0.35 + 0.65 * done / total, "predicting"))
     _write_first_view(site, shown)
-    effects.compute(site, effects.ask(site, MODEL, NAME, [str(shown.variant)]))
+    effects.compute(site, ask(site, MODEL, NAME, [str(shown.variant)]))
     (path / _STAMP).write_text(_origin())
     return Site(path)
 

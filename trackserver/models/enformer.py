@@ -115,7 +115,7 @@ class AttentionPool(nn.Module):
         self.to_logits = nn.Conv1d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
+        first, second = x[..., ::2], x[..., 1::2]
         difference = first - second
         return torch.addcmul(second, self.to_logits(difference).sigmoid(), difference)
 

@@ -14,6 +14,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from trackserver.errors import DataError, listing
 from trackserver.models.card import first_problem
@@ -69,6 +70,8 @@ def max_pool(x: Tensor, width: int) -> Tensor:
     """(B, C, L) -> (B, C, L // width)."""
     if width == 1:
         return x
+    if has_torch_function_unary(x):
+        return handle_torch_function(max_pool, (x,), x, width)
     if x.is_cpu or torch.is_grad_enabled():
         return F.max_pool1d(x, width)
     # Elsewhere max_pool1d also makes the place of each maximum, twice the memory of the maxima themselves.

@@ -6,9 +6,10 @@ Everything is float32 without TF32, for what comes out is subtracted from its li
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ try:
     from torch import Tensor, nn
 
     from trackserver.models.borzoi import unsquash
+    from trackserver.predict.stretch import Layouts
 except ModuleNotFoundError as error:
     raise NeedsTorch() from error
 
@@ -71,10 +73,14 @@ class Predictor:
         self.tracks = tuple(rows if tracks is None else tracks)
         if missing := set(self.tracks) - set(rows):
             raise InvalidRequest(f"Track {min(missing)} of model {card.id} was not loaded.")
-        self._keep = [rows.index(track) for track in self.tracks]
+        self._keep = slice(None) if self.tracks == tuple(rows) else [rows.index(track) for track in self.tracks]
         self._opposite = _opposite_rows(card, rows, self.tracks) if reading.both_strands else []
         self._unsquash = Unsquash(card, self.tracks, self.device) if not reading.squashed else None
         self._bases = torch.cat([torch.eye(4), torch.full((1, 4), card.n_value)]).to(self.device)
+        # Each window is read in these ways, and what comes of them averaged.
+        self.views = [View(reverse, shift) for reverse in (False, True)[: 1 + reading.both_strands]
+                      for shift in reading.shifts]  # fmt: skip
+        self.layouts = Layouts(self.module)
 
     def predict(self, codes: Codes) -> NDArray[np.float32]:
         """What the model says about each window.
@@ -100,25 +106,55 @@ class Predictor:
         return values
 
     def _averaged(self, codes: Codes) -> Tensor:
-        """Over shifts and strands, in that order of sums; then the units."""
-        total = self._summed(codes)[:, self._keep]
-        n_read = len(self.reading.shifts)
+        return self.average(self.run(view.of(codes)) for view in self.views)
+
+    def average(self, outputs: Iterable[Tensor]) -> Tensor:
+        """Over shifts and strands, in that order of sums; then the units.
+
+        Parameters
+        ----------
+        outputs
+            What the module gives for each of `views`, in their order: (B, rows, bins), or of each the same part of the
+            bins (those of the other strand from the other end).
+
+        Returns
+        -------
+        Tensor
+            (B, T, bins), tracks as in `self.tracks`; made in the memory of the outputs where that is possible.
+        """
+        outputs, n_shifts = iter(outputs), len(self.reading.shifts)
+        total = sum_of(islice(outputs, n_shifts))[:, self._keep]
         if self.reading.both_strands:
-            total = total + self._summed(reverse_complement(codes)).flip(-1)[:, self._opposite]
-            n_read *= 2
-        mean = total / n_read if n_read > 1 else total
+            total = total + sum_of(outputs).flip(-1)[:, self._opposite]
+        mean = total / len(self.views) if len(self.views) > 1 else total
         return self._unsquash(mean) if self._unsquash else mean
 
-    def _summed(self, codes: Codes) -> Tensor:
-        total = self._run(_shifted(codes, self.reading.shifts[0]))
-        for shift in self.reading.shifts[1:]:
-            total = total + self._run(_shifted(codes, shift))
-        return total
-
-    def _run(self, codes: Codes) -> Tensor:
-        indices = torch.from_numpy(np.minimum(codes, N).astype(np.int64)).to(self.device)
-        output: Tensor = self.module(self._bases[indices].transpose(1, 2).contiguous())
+    def run(self, codes: Codes) -> Tensor:
+        """What the module gives for windows as they stand (B, L): (B, rows, bins)."""
+        output: Tensor = self.module(self.one_hot(codes))
         return output
+
+    def one_hot(self, codes: Codes) -> Tensor:
+        """(B, L) base codes -> (B, 4, L) on the device."""
+        indices = torch.from_numpy(np.minimum(codes, N).astype(np.int64)).to(self.device)
+        return self._bases[indices].transpose(1, 2).contiguous()
+
+
+class View(NamedTuple):
+    """One way a window is read: either strand, from its 5' end, moved by some bp."""
+
+    reverse: bool
+    shift: int
+
+    def of(self, codes: Codes) -> Codes:
+        return shifted(reverse_complement(codes) if self.reverse else codes, self.shift)
+
+
+def sum_of(outputs: Iterator[Tensor]) -> Tensor:
+    total = next(outputs)
+    for output in outputs:
+        total = total + output
+    return total
 
 
 class Unsquash:
@@ -138,7 +174,7 @@ class Unsquash:
         return values
 
 
-def _shifted(codes: Codes, shift: int) -> Codes:
+def shifted(codes: Codes, shift: int) -> Codes:
     if not shift:
         return codes
     moved = np.full_like(codes, N)

@@ -7,28 +7,34 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.errors import BadVariant, InvalidRequest, NoSequence
+from trackserver.errors import BadVariant, InvalidRequest, NoSequence, shortened
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import Codes, Genome, N
-from trackserver.genome.variant import Variant, check_reference
+from trackserver.genome.variant import Variant, check_apart, check_reference, haplotype
 from trackserver.models.card import ModelCard
 from trackserver.predict.reading import Reading
 
 if TYPE_CHECKING:
+    from trackserver.predict.cone import Cones
     from trackserver.predict.engine import Predictor
 
 MOST_UNKNOWN = 0.75  # share of N in a window beyond which a prediction says nothing about the place
+SHARED = 16  # windows of a model of many bins begin at places a sixteenth of what it predicts apart
 
 
 @dataclass(frozen=True)
 class Question:
-    """Everything an effect depends on; equal questions have equal ids."""
+    """Everything an effect depends on; equal questions have equal ids.
+
+    `full` : by two full predictions, to check with, rather than by what the change can reach
+    `lifted` : how the variants came from another assembly, in sentences; not part of the question
+    """
 
     model: str
     weights_sha256: str
@@ -37,23 +43,27 @@ class Question:
     variants: tuple[Variant, ...]
     tracks: tuple[int, ...]
     reading: Reading
+    full: bool = False
+    lifted: tuple[str, ...] = ()
 
     @cached_property
     def id(self) -> str:
         asked = [
             self.model, self.weights_sha256, self.assembly, self.fasta_sha256,
             [str(variant) for variant in self.variants], list(self.tracks), asdict(self.reading),
+            *(["full"] if self.full else []),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """REF and ALT over a locus.
+    """REF and ALT over a locus, in the reference's positions.
 
     `ref`, `alt` float32 (T, bins) in the model's output units, bins `bin_width` bp wide from `origin` on, which lies
     before the locus where the first bin hangs over the chromosome's start; `tracks` (T,) are the model's indices of
-    the rows.
+    the rows. `alignments` are what scores are averaged over: ALT itself where it has REF's length; of an indel ALT
+    with what lies on its left, then with what lies on its right, in the reference's bins, of which `alt` is made.
     """
 
     variants: tuple[Variant, ...]
@@ -63,6 +73,7 @@ class Effect:
     tracks: tuple[int, ...]
     ref: NDArray[np.float32]
     alt: NDArray[np.float32]
+    alignments: tuple[NDArray[np.float32], ...]
     unknown: float  # share of N in what the model read
 
     @cached_property
@@ -70,11 +81,23 @@ class Effect:
         """ALT − REF, float32 (T, bins)."""
         return self.alt - self.ref
 
+    @property
+    def middle(self) -> int:
+        """0-based position in the middle of the variants' starts, where models place them."""
+        return middle_of(self.variants)
 
-def effect(predictor: Predictor, genome: Genome, assembly: Assembly, variants: Sequence[Variant]) -> Effect:
-    """REF and ALT of one variant, or of several on one haplotype, in one batch of the same arithmetic.
 
-    Where a change cannot reach, both alleles see the same numbers in the same order and Δ is exactly 0.
+def effect(
+    predictor: Predictor, genome: Genome, assembly: Assembly, variants: Sequence[Variant], cones: Cones | None = None
+) -> Effect:
+    """REF and ALT of one variant, or of several on one haplotype.
+
+    Substitutions are computed from the reference's kept activations where there are `cones` to keep them, else REF
+    and ALT in full, in one batch of the same arithmetic. Either way Δ is exactly 0 where a change cannot reach.
+    An indel moves all that follows it, so it is always computed in full, twice: with what lies on either side of it in
+    the reference's bins (the compensated shifts of Calico's baskerville, here with real sequence where a deletion
+    leaves room). In the reference's positions ALT is the first up to the indel, the second after it, and the mean of
+    both in the bins it touches.
 
     Raises
     ------
@@ -85,13 +108,46 @@ def effect(predictor: Predictor, genome: Genome, assembly: Assembly, variants: S
     window = input_window(card, variants, assembly)
     reference = genome.codes(window)
     unknown = check_known(reference, window, assembly)
-    changed = reference
-    for variant in variants:
-        changed = variant.apply(changed, window)
-    ref, alt = predictor.predict(np.stack([reference, changed]))
     locus, bins = output_bins(card, window, assembly)
     origin = window.start + card.crop + bins.start * card.bin_width
-    return Effect(tuple(variants), locus, origin, card.bin_width, predictor.tracks, ref[:, bins], alt[:, bins], unknown)
+    changed = [haplotype(genome, window, variants, anchor) for anchor in _anchors(variants)]
+    if cones and len(changed) == 1:
+        ref, alt = _by_cone(cones, predictor, reference, changed[0])
+        values = [ref, alt]
+    else:
+        values = list(predictor.predict(np.stack([reference, *changed])))
+    ref, *alignments = (value[:, bins] for value in values)
+    alt = alignments[0] if len(alignments) == 1 else _joined(variants, origin, card.bin_width, *alignments)
+    return Effect(
+        tuple(variants), locus, origin, card.bin_width, predictor.tracks, ref, alt, tuple(alignments), unknown
+    )
+
+
+def _anchors(variants: Sequence[Variant]) -> tuple[Literal["left", "right"], ...]:
+    return ("left", "right") if any(variant.growth for variant in variants) else ("left",)
+
+
+def _by_cone(
+    cones: Cones, predictor: Predictor, reference: Codes, changed: Codes
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """REF and ALT, float32 (T, bins) of the whole window."""
+    from trackserver.predict.cone import Change
+
+    cone = cones.cone(predictor, reference)
+    (reached,) = cone.alternatives([Change(0, changed)])
+    alt = cone.ref.copy()
+    alt[:, reached.first : reached.first + reached.alt.shape[1]] = reached.alt
+    return cone.ref, alt
+
+
+def _joined(
+    variants: Sequence[Variant], origin: int, bin_width: int, left: NDArray[np.float32], right: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    first = (min(variant.change.start for variant in variants) - origin) // bin_width
+    last = (max(max(variant.change.end - 1, variant.change.start) for variant in variants) - origin) // bin_width
+    joined = np.concatenate([left[:, : last + 1], right[:, last + 1 :]], axis=1)
+    joined[:, first : last + 1] = (left[:, first : last + 1] + right[:, first : last + 1]) / 2
+    return joined
 
 
 def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome, assembly: Assembly) -> None:
@@ -102,14 +158,15 @@ def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome,
         raise InvalidRequest(
             f"Model {card.id} is for {' and '.join(card.assemblies)}; it cannot be asked about {assembly.name}."
         )
-    if len({variant.position for variant in variants}) != len(variants):
-        raise BadVariant("Two variants of one haplotype change the same base.")
+    check_apart(variants)
+    for variant in variants:
+        if (longest := max(len(variant.ref), len(variant.alt))) > card.window // 2:
+            raise BadVariant(
+                f"{shortened(str(variant))} changes {longest:,} bp, more than half of the {card.window:,} bp model "
+                f"{card.id} reads; what would be left says little about the place."
+            )
     window = input_window(card, variants, assembly)
     for variant in variants:
-        if genome.codes(Locus(variant.chrom, variant.start, variant.start + 1))[0] == N:
-            raise NoSequence(
-                f"{assembly.name} reads N at {variant.chrom}:{variant.position:,}: no sequence is known there."
-            )
         check_reference(variant, genome, assembly.name)
     check_known(genome.codes(window), window, assembly)
 
@@ -126,11 +183,17 @@ def check_known(codes: Codes, window: Locus, assembly: Assembly) -> float:
     return unknown
 
 
+def middle_of(variants: Sequence[Variant]) -> int:
+    """0-based position in the middle between the first and the last variant."""
+    return (min(variant.start for variant in variants) + max(variant.start for variant in variants)) // 2
+
+
 def input_window(card: ModelCard, variants: Sequence[Variant], assembly: Assembly) -> Locus:
     """The model's input around the variants; may reach beyond the chromosome's ends, where there is N.
 
     The middle of the variants lies where the card places it: at 0-based L / 2 - 1, or so that the bins are those of
-    the chromosome's own grid, and an effect's REF is the genome-wide track.
+    the chromosome's own grid, and an effect's REF is the genome-wide track. Windows on the grid lie at a few places
+    only, so that variants near each other have theirs, and what is kept of it, in common.
     """
     first, last = min(v.start for v in variants), max(v.start for v in variants)
     if len({variant.chrom for variant in variants}) > 1 or last - first >= card.kept:
@@ -138,13 +201,20 @@ def input_window(card: ModelCard, variants: Sequence[Variant], assembly: Assembl
             f"The variants of one haplotype lie too far apart for model {card.id}, "
             f"which predicts {card.kept:,} bp at a time; ask for them one by one."
         )
-    chrom, middle = variants[0].chrom, (first + last) // 2
+    chrom, middle = variants[0].chrom, middle_of(variants)
+    return window_around(card, chrom, middle, assembly)
+
+
+def window_around(card: ModelCard, chrom: str, middle: int, assembly: Assembly) -> Locus:
+    """The input window in whose middle a position lies, as the card places it."""
     length = card.window_on(assembly.chromsizes[chrom])
     if card.placement == "centre":
         start = middle - (length // 2 - 1)
     else:
-        kept = length - 2 * card.crop
-        start = (middle - kept // 2) // card.bin_width * card.bin_width - card.crop
+        n_bins = card.n_bins(length)
+        step = max(1, n_bins // SHARED)  # bins
+        centre = middle // (card.bin_width * step) * step + step // 2
+        start = (centre - n_bins // 2) * card.bin_width - card.crop
     return Locus(chrom, start, start + length)
 
 

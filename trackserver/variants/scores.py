@@ -1,26 +1,47 @@
-"""Numbers that say how much an effect changes a track."""
+"""Numbers that say how much an effect changes each track, as the field's tools define them.
+
+All tracks at once: (T,) columns. Of an indel every score is taken for each alignment of its ALT with the reference and
+then averaged, as Calico's baskerville does; averaging the predictions first would blur them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trackserver.genome.locus import Locus
-from trackserver.models.card import ModelCard, Track
+from trackserver.models.card import ModelCard
 from trackserver.variants.effect import Effect
 
-CENTRE = 501  # bp around the variant: AlphaGenome's mask for accessibility, TF and CAGE tracks (Avsec et al. 2025)
+NARROW, WIDE = 501, 2001  # bp around the variant: AlphaGenome's masks, 501 for accessibility, TF and CAGE, 2001 for
+# histone marks (Avsec et al. 2025)
+MODERATE, STRONG = 0.2, 0.5  # |Δ| of a probability, as DeepSEA's authors speak of effects
+EPS = 1e-6  # nearest a probability comes to 0 and 1 in a log odds
+
+Column = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class TrackScores:
     """One track's row of the ranked table, in the model's output units unless said.
 
-    ref, alt, delta : values at the bin `at` where |Δ| is largest (`delta` is SAX of Basenji's tools).
-    sad : sum of Δ over all bins (Kelley et al. 2018).
-    log2fc : log2 of ALT over REF, both summed over `CENTRE` bp around the variant, with `pseudocount` added to each
-        bin so that a fold change of nothing stays small.
+    ref, alt, delta : values at the bin `at` where |Δ| is largest; `delta` is SAX of Basenji's tools
+    sad, log_sad : sum over all bins of Δ, and of log2(ALT + 1) - log2(REF + 1) (Kelley et al. 2018)
+    d1, d2 : sum of |Δ|, root of the sum of Δ² over all bins (Basenji's tools)
+    sum501, sum2001 : sum of Δ over the bins that touch so many bp around the variant (AlphaGenome's DIFF_SUM)
+    log2fc, log2fc2001 : log2 of ALT over REF, each summed over these bp, with the track's pseudocount added to each
+        bin so that a fold change of nothing stays small (AlphaGenome's DIFF_LOG2_SUM)
+    log_odds : of probabilities log2 odds of ALT less that of REF at the bin `at` (DeepSEA); None of others
+    size : what the track counts in impact and ranks by: |Δ| at the bin `at` of a probability, else |log2fc|
+    verdict : of probabilities `none`, `moderate` from |Δ| 0.2 on, `strong` from 0.5 on; empty of others
+    activity : the larger of REF and ALT, summed over 501 bp
+    effect_percentile, activity_percentile : the share, in per cent, of the background's variants whose size, or
+        activity, in this track is smaller; None without a background
     """
 
     index: int
@@ -29,55 +50,149 @@ class TrackScores:
     alt: float
     delta: float
     sad: float
+    log_sad: float
+    d1: float
+    d2: float
+    sum501: float
+    sum2001: float
     log2fc: float
+    log2fc2001: float
+    log_odds: float | None
+    size: float
+    verdict: str
+    activity: float
+    effect_percentile: float | None
+    activity_percentile: float | None
     max_abs_delta: float
     max_value: float
 
 
-def rank(effect: Effect, card: ModelCard) -> list[TrackScores]:
-    """Scores of every track, the largest |log2 fold change| first; ties by index."""
-    tracks = [card.tracks[index] for index in effect.tracks]
-    scored = [score(effect, row, track.index, pseudocount(card, track)) for row, track in enumerate(tracks)]
-    return sorted(scored, key=lambda scores: (-abs(scores.log2fc), scores.index))
+@dataclass(frozen=True)
+class Background:
+    """What random variants do to each track of a model: sorted (n, T) sizes and activities, rows of all its tracks."""
+
+    sizes: NDArray[np.float32]
+    activities: NDArray[np.float32]
+
+    def percentiles(self, tracks: tuple[int, ...], columns: Mapping[str, Column]) -> dict[str, Column]:
+        pairs = (("effect_percentile", self.sizes, "size"), ("activity_percentile", self.activities, "activity"))
+        return {name: _percentiles(held[:, list(tracks)], columns[of]) for name, held, of in pairs}
 
 
-def pseudocount(card: ModelCard, track: Track) -> float:
-    """The track's mean signal; where that is not known 1, as Calico's log scores add, or .01 for a probability."""
-    if track.mean is not None:
-        return max(track.mean, 1e-6)
-    return 0.01 if card.probability else 1.0
+def rank(effect: Effect, card: ModelCard, background: Background | None = None) -> list[TrackScores]:
+    """Scores of every track, the largest size first; ties by index."""
+    scored = columns(effect, card)
+    shares = background.percentiles(effect.tracks, scored) if background else {}
+    names = ("sad", "log_sad", "d1", "d2", "sum501", "sum2001", "log2fc", "log2fc2001", "size", "activity", "ref", "alt",
+             "delta", "max_value")  # fmt: skip
+    lists = {name: scored[name].tolist() for name in names}
+    odds = scored["log_odds"].tolist() if card.probability else [None] * len(effect.tracks)
+    bins = scored["bin"].tolist()
+    rows = [
+        TrackScores(
+            index=track,
+            at=bin_locus(effect, bins[row]),
+            log_odds=odds[row],
+            verdict=verdict_of(lists["delta"][row]) if card.probability else "",
+            max_abs_delta=abs(lists["delta"][row]),
+            effect_percentile=_of(shares, "effect_percentile", row),
+            activity_percentile=_of(shares, "activity_percentile", row),
+            **{name: lists[name][row] for name in names},
+        )
+        for row, track in enumerate(effect.tracks)
+    ]
+    return sorted(rows, key=lambda scores: (-scores.size, scores.index))
 
 
-def score(effect: Effect, row: int, index: int, pseudocount: float) -> TrackScores:
-    """The scores of one row of an effect, which is track `index`; see `TrackScores`."""
-    ref, alt, delta = effect.ref[row], effect.alt[row], effect.delta[row]
-    strongest = int(np.argmax(np.abs(delta)))
-    near = centre_bins(effect)
-    log2fc = np.log2(
-        np.sum(alt[near] + pseudocount, dtype=np.float64) / np.sum(ref[near] + pseudocount, dtype=np.float64)
-    )
-    return TrackScores(
-        index=index,
-        at=_bin_locus(effect, strongest),
-        ref=float(ref[strongest]),
-        alt=float(alt[strongest]),
-        delta=float(delta[strongest]),
-        sad=float(np.sum(delta, dtype=np.float64)),
-        log2fc=float(log2fc),
-        max_abs_delta=float(abs(delta[strongest])),
-        max_value=float(max(ref.max(), alt.max())),
-    )
+def _of(shares: Mapping[str, Column], name: str, row: int) -> float | None:
+    return float(shares[name][row]) if name in shares else None
 
 
-def centre_bins(effect: Effect) -> slice:
-    """Bins that touch `CENTRE` bp around the middle of the variants."""
-    positions = [variant.start for variant in effect.variants]
-    middle = (min(positions) + max(positions)) // 2 - effect.origin
-    first = max(0, (middle - CENTRE // 2) // effect.bin_width)
-    last = (middle + CENTRE // 2) // effect.bin_width + 1
-    return slice(first, last)
+def columns(effect: Effect, card: ModelCard) -> dict[str, Column]:
+    """Each score of all tracks, (T,) float64, by the names of `TrackScores`; `bin` is the bin of the largest |Δ|."""
+    shown = _at_strongest(effect)
+    parts = [_scored(effect, alt.astype(np.float64), card) for alt in effect.alignments]
+    scored = {name: reduce(add, (part[name] for part in parts)) / len(parts) for name in parts[0]}
+    if card.probability:
+        shown["log_odds"] = log_odds(shown["alt"]) - log_odds(shown["ref"])
+    size = np.abs(shown["delta"]) if card.probability else np.abs(scored["log2fc"])
+    return {**scored, **shown, "size": size}
 
 
-def _bin_locus(effect: Effect, index: int) -> Locus:
+def _at_strongest(effect: Effect) -> dict[str, Column]:
+    strongest = np.abs(effect.delta).argmax(axis=1)
+    rows = np.arange(len(strongest))
+    values = {name: getattr(effect, name)[rows, strongest].astype(np.float64) for name in ("ref", "alt", "delta")}
+    top = np.maximum(effect.ref.max(axis=1), effect.alt.max(axis=1)).astype(np.float64)
+    return {**values, "bin": strongest, "max_value": top}
+
+
+def _scored(effect: Effect, alt: Column, card: ModelCard) -> dict[str, Column]:
+    """Of one alignment; `alt` (T, bins)."""
+    ref = effect.ref.astype(np.float64)
+    delta, pseudo = alt - ref, pseudocounts(effect, card)
+    narrow, wide = bins_around(effect, NARROW), bins_around(effect, WIDE)
+    return {
+        "sad": delta.sum(axis=1),
+        "log_sad": (_log1p2(alt) - _log1p2(ref)).sum(axis=1),
+        "d1": np.abs(delta).sum(axis=1),
+        "d2": np.sqrt((delta**2).sum(axis=1)),
+        "sum501": delta[:, narrow].sum(axis=1),
+        "sum2001": delta[:, wide].sum(axis=1),
+        "log2fc": _fold(ref[:, narrow], alt[:, narrow], pseudo),
+        "log2fc2001": _fold(ref[:, wide], alt[:, wide], pseudo),
+        "activity": np.maximum(ref[:, narrow].sum(axis=1), alt[:, narrow].sum(axis=1)),
+    }
+
+
+def _log1p2(values: Column) -> Column:
+    # Networks without a rectified end may go a little below 0, where the published score is not defined.
+    return np.log2(np.maximum(values, 0) + 1)
+
+
+def _fold(ref: Column, alt: Column, pseudo: Column) -> Column:
+    totals = ((np.maximum(values, 0) + pseudo[:, None]).sum(axis=1) for values in (ref, alt))
+    of_ref, of_alt = (np.log2(total) for total in totals)
+    return np.asarray(of_alt - of_ref)
+
+
+def log_odds(probability: Column) -> Column:
+    """log2(p / (1 - p)), p kept `EPS` away from 0 and 1."""
+    p = np.clip(probability, EPS, 1 - EPS)
+    return np.asarray(np.log2(p / (1 - p)))
+
+
+def verdict_of(delta: float) -> str:
+    return "strong" if abs(delta) >= STRONG else "moderate" if abs(delta) >= MODERATE else "none"
+
+
+def impact(effect: Effect, card: ModelCard, scored: Mapping[str, Column], weights: Mapping[str, float]) -> float:
+    """Sum over tracks of their size times the weight of their assay, 1 where none is set."""
+    by_assay = {assay.lower(): weight for assay, weight in weights.items()}
+    each = [by_assay.get(card.tracks[track].assay.lower(), 1.0) for track in effect.tracks]
+    return float(np.dot(scored["size"], each))
+
+
+def pseudocounts(effect: Effect, card: ModelCard) -> Column:
+    """(T,) each track's mean signal; where that is not known 1, as Calico's log scores add, or .01 of a probability."""
+    unknown = 0.01 if card.probability else 1.0
+    means = (card.tracks[track].mean for track in effect.tracks)
+    return np.array([unknown if mean is None else max(mean, 1e-6) for mean in means])
+
+
+def bins_around(effect: Effect, width: int) -> slice:
+    """Bins that touch `width` bp around the middle of the variants."""
+    middle = effect.middle - effect.origin
+    first = max(0, (middle - width // 2) // effect.bin_width)
+    return slice(first, (middle + width // 2) // effect.bin_width + 1)
+
+
+def bin_locus(effect: Effect, index: int) -> Locus:
     start = effect.origin + index * effect.bin_width
     return Locus(effect.locus.chrom, max(start, 0), min(start + effect.bin_width, effect.locus.end))
+
+
+def _percentiles(background: NDArray[np.float32], values: Column) -> Column:
+    """For each track the share of its background, in per cent, that is smaller."""
+    ranks = (background < values[None]).sum(axis=0)
+    return 100 * ranks / max(len(background), 1)

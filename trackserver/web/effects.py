@@ -8,6 +8,7 @@ from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
 from trackserver.catalogue import effects as store
+from trackserver.catalogue.questions import ask
 from trackserver.errors import NeedsTorch, UnknownEffect, UnknownJob
 from trackserver.jobs import DONE, FAILED, Job
 from trackserver.predict.reading import MOST_SHIFTS
@@ -29,15 +30,17 @@ class AskedEffect(BaseModel):
     ensemble: list[Literal["rc", "none"]] | None = None
     shifts: list[int] | None = Field(default=None, max_length=MOST_SHIFTS)
     squashed: bool = False
+    full: bool = False
+    lift_from: str = ""
 
 
 @blueprint.post("/effects/")
 def create() -> tuple[Response, int]:
     site = here().site
     asked = _asked()
-    question = store.ask(site, **asked)
+    question = ask(site, **asked)
     if found := store.stored(site, question.id):
-        return jsonify(found), 200
+        return jsonify({**found, "lifted": question.lifted}), 200
     if not can_predict():
         raise NeedsTorch()
     site.check_writable()
@@ -71,7 +74,7 @@ def job(job_id: str) -> Response:
 
 
 def _asked() -> dict[str, Any]:
-    """The question as `catalogue.effects.ask` takes it, the site's own model and assembly where none is named."""
+    """The question as `catalogue.questions.ask` takes it, the site's own model and assembly where none is named."""
     asked = body(AskedEffect).model_dump()
     tracks = asked["tracks"]
     return asked | {
