@@ -24,7 +24,7 @@ from trackserver.errors import FileChanged, TrackserverError, Unavailable, Unrea
 from trackserver.tiles import wire
 from trackserver.tiles.cache import ByteCache
 from trackserver.tiles.grid import Grid
-from trackserver.tiles.kinds import open_file
+from trackserver.tiles.kinds import open_file, prepare
 from trackserver.tiles.source import identity_at, is_remote, open_remote
 from trackserver.tiles.tileset import TileId, Tileset, pyramid_info
 
@@ -60,11 +60,12 @@ class Opened:
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Read, before anybody waits for it, what the first requests would: chromosome sizes, the catalogue."""
+        """Read, before anybody waits for it, what the first requests would: chromosome sizes, catalogue, code."""
         for name in self.site.assembly_names:
             with suppress(TrackserverError):  # whoever asks for that assembly is told
                 self.site.assembly(name)
-        self.site.catalogue.tilesets(uid="")
+        for filetype in self.site.catalogue.filetypes():
+            prepare(filetype)
 
     def get(self, uid: str) -> Handle:
         """The tileset of a uid, of the version that is there now.

@@ -99,6 +99,11 @@ class Catalogue:
             rows = connection.execute(query.order_by(table.c.name, table.c.uid)).mappings().all()
         return [TilesetRecord(**row) for row in rows]
 
+    def filetypes(self) -> list[str]:
+        """The kinds of file there are."""
+        with self._engine.connect() as connection:
+            return list(connection.scalars(sa.select(schema.tilesets.c.filetype).distinct()))
+
     def find(self, wanted: Wanted, most: int) -> tuple[int, list[TilesetRecord]]:
         """How many tilesets are wanted, and the first `most` of them in order."""
         table = schema.tilesets

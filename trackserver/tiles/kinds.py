@@ -108,6 +108,12 @@ def open_file(filetype: str, file: Path | Source, grid: Grid, name: str, cache: 
     return opened
 
 
+def prepare(filetype: str) -> None:
+    """Load what reads files of a kind; the first tile then need not wait for it."""
+    if filetype in KINDS:
+        import_module(f"trackserver.tiles.{KINDS[filetype].module}")
+
+
 def check_file(filetype: str, file: Path | Source, assembly: Assembly, report: Report) -> None:
     """Raise unless a file is whole, of its kind, and lies on an assembly."""
     kind = _kind(filetype)
