@@ -2,6 +2,8 @@
 
 python benchmarks/cone.py [--json] [--model NAME ...] [--repeats 5]
 
+Full size means the published configuration and number of tracks (3 where the name says so, and for Enformer).
+
 single : one substitution at the window's centre, against two full predictions in one batch (REF and ALT), and against
     one of them. The reference's cone is built; `build` says in how many seconds, `kept_mb` what it keeps.
 saturation : the 600 substitutions of 200 bp at the centre, against predicting them in batches of 32. The naive time is
@@ -18,8 +20,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,20 +38,25 @@ NAIVE_BATCH = 32
 PROTOTYPE = {"basenji2": 0.202, "basenji2, 3 tracks": 0.063}
 
 
-def basenji2_of(tracks: int) -> nn.Module:
-    return basenji2.build({}, tracks, 64 * 128)
+class Network(NamedTuple):
+    """A published model's network with so many tracks; weights of variance (gain / inputs) keep values near 1."""
+
+    model: str
+    build: Callable[[dict[str, Any], int, int], nn.Module]
+    tracks: int
+    saturated: bool
+    gain: float = 1.0
 
 
-# Name -> the published model, its network, how many tracks of it, and whether 200 bp are saturated.
-NETWORKS: dict[str, tuple[str, Callable[[int], nn.Module], int, bool]] = {
-    "basenji2": ("basenji2", basenji2_of, 5313, False),
-    "basenji2, 3 tracks": ("basenji2", basenji2_of, 3, False),
-    "deepsea": ("deepsea", lambda tracks: deepsea.build({}, tracks, 0), 919, True),
-    "basset": ("basset", lambda tracks: basset.build({}, tracks, 0), 164, True),
-    "beluga": ("beluga", lambda tracks: beluga.build({}, tracks, 0), 2002, True),
-    "sei": ("sei", lambda tracks: sei.build({}, tracks, 0), 21907, False),
-    "chrombpnet": ("chrombpnet", lambda tracks: chrombpnet.build({}, tracks, 557), 1, True),
-    "enformer": ("enformer", lambda tracks: enformer.build({}, tracks, 320 * 128), 3, False),
+NETWORKS = {
+    "basenji2": Network("basenji2", basenji2.build, 5313, False),
+    "basenji2, 3 tracks": Network("basenji2", basenji2.build, 3, False),
+    "deepsea": Network("deepsea", deepsea.build, 919, True),
+    "basset": Network("basset", basset.build, 164, True),
+    "beluga": Network("beluga", beluga.build, 2002, True),
+    "chrombpnet": Network("chrombpnet", chrombpnet.build, 1, True, 0.25),
+    "sei": Network("sei", sei.build, 21907, False, 0.25),
+    "enformer": Network("enformer", enformer.build, 3, False),
 }
 
 
@@ -75,25 +81,25 @@ def measure(name: str, repeats: int) -> dict[str, Any]:
     found["single"] = single(cone, substitutions(reference, middle, 1)[0], repeats)
     if name in PROTOTYPE:
         found["single"]["prototype_seconds"] = PROTOTYPE[name]
-    if NETWORKS[name][3]:
+    if NETWORKS[name].saturated:
         found["saturation"] = saturation(cone, substitutions(reference, middle - 100, 200), repeats)
     found["layouts_mb"] = predictor.layouts.nbytes / 1e6
     return rounded(found)
 
 
 def random_predictor(name: str) -> Predictor:
-    model_id, build, tracks, _ = NETWORKS[name]
-    about = read_published(model_id)
+    network = NETWORKS[name]
+    about = read_published(network.model)
     torch.manual_seed(0)
-    module = build(tracks)
+    module = network.build({}, network.tracks, about.crop)
     for tensor in module.parameters():
-        if tensor.ndim > 1:  # so that values stay near 1 through all layers
-            nn.init.normal_(tensor, std=tensor[0].numel() ** -0.5)
+        if tensor.ndim > 1:
+            nn.init.normal_(tensor, std=(network.gain / tensor[0].numel()) ** 0.5)
     card = ModelCard(
-        model_id, about.architecture, about.title, about.assemblies, about.window, about.crop, about.bin_width,
-        tuple(Track(i, str(i)) for i in range(tracks)), {}, "", n_value=about.n_value,
+        network.model, about.architecture, about.title, about.assemblies, about.window, about.crop, about.bin_width,
+        tuple(Track(i, str(i)) for i in range(network.tracks)), {}, "", n_value=about.n_value,
     )  # fmt: skip
-    return Predictor(replace(card), module, "cpu", NAIVE_BATCH)
+    return Predictor(card, module, "cpu", NAIVE_BATCH)
 
 
 def substitutions(reference: np.ndarray, start: int, n: int) -> list[Change]:

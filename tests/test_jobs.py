@@ -13,7 +13,7 @@ import pytest
 
 from trackserver import jobs as module
 from trackserver.errors import InvalidRequest, QueueFull, SiteReadOnly, UnknownJob
-from trackserver.jobs import DONE, FAILED, QUEUED, RUNNING, WARM_UP, Job, Jobs
+from trackserver.jobs import AGAIN, DONE, FAILED, QUEUED, RUNNING, WARM_UP, Job, Jobs
 
 
 @pytest.fixture
@@ -68,6 +68,26 @@ def test_the_same_id_is_joined_not_repeated(place: Path) -> None:
     assert runs == [1]
     jobs.submit("a", "work", {})
     until(lambda: runs == [1, 1])
+
+
+def test_work_with_more_to_do_lets_others_go_first(place: Path) -> None:
+    gate, order = threading.Event(), []
+
+    def long(job_id: str, asked: object) -> object:
+        gate.wait()
+        order.append(job_id)
+        return AGAIN if order.count(job_id) < 4 else None
+
+    jobs = Jobs(place, 8, {"long": long, "short": lambda job_id, asked: order.append(job_id)})
+    jobs.submit("a", "long", {})
+    until(lambda: jobs.get("a").status == RUNNING)
+    jobs.submit("b", "short", {})
+    jobs.submit("c", "long", {})
+    gate.set()
+    ended(jobs, "a")
+    ended(jobs, "c")
+    assert order == ["a", "b", "c", "a", "c", "a", "c", "a", "c"]
+    assert jobs.submit("d", "short", {}).status != FAILED
 
 
 def test_a_full_queue_is_said(place: Path) -> None:

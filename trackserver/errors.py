@@ -81,10 +81,11 @@ class UnknownModel(NotFound):
 class UnknownTrack(NotFound):
     code = "unknown_track"
 
-    def __init__(self, selection: object, model: str, n_tracks: int):
-        self.selection = selection
+    def __init__(self, selection: object, model: str, n_tracks: int, nearest: Iterable[str] = ()):
+        self.selection, self.nearest = selection, tuple(nearest)
+        meant = f"Nearest to that: {'; '.join(self.nearest)}. " if self.nearest else ""
         super().__init__(
-            f"'{model}' has no track '{selection}'; it has {n_tracks}, numbered 0 to {n_tracks - 1}. "
+            f"'{model}' has no track '{selection}'; it has {n_tracks}, numbered 0 to {n_tracks - 1}. {meant}"
             "Select by index (0-9,25), by field (assay=DNASE,biosample=K562) or by name (CTCF*)."
         )
 
@@ -95,6 +96,14 @@ class UnknownEffect(NotFound):
     def __init__(self, effect: str):
         self.effect = effect
         super().__init__(f"No effect '{effect}' here; POST the variant to /api/v1/effects/ to compute it.")
+
+
+class UnknownMutagenesis(NotFound):
+    code = "unknown_mutagenesis"
+
+    def __init__(self, mutagenesis: str):
+        self.mutagenesis = mutagenesis
+        super().__init__(f"No mutagenesis '{mutagenesis}' here; POST the locus to /api/v1/mutagenesis/ to compute it.")
 
 
 class UnknownView(NotFound):

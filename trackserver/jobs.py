@@ -28,6 +28,7 @@ REMEMBERED = 1000  # finished jobs kept for whoever asks late
 MOST_TRIES = 2  # of a job during which its process ended
 POLL = 0.1  # seconds after which a job that another process has queued is seen
 
+AGAIN = "again"  # what work returns that has more to do, and lets whoever waits go first
 # What a kind of job does, given its id and what was asked.
 Work = Callable[[str, dict[str, Any]], object]
 
@@ -174,13 +175,20 @@ class Jobs:
     def _do(self, job_id: str, work: Callable[[], object]) -> None:
         status, error, code = DONE, "", ""
         try:
-            work()
+            if work() is AGAIN:
+                status = QUEUED
         except TrackserverError as fault:
             status, error, code = FAILED, str(fault), fault.code
         except Exception:  # the worker outlives any fault of one job; the log has the traceback
             _log.exception("Job %s failed", job_id)
             status, error, code = FAILED, "The computation failed; the server's log says why.", "internal"
         with self._writing() as database:
+            if status == QUEUED:
+                database.execute(
+                    "UPDATE jobs SET status = ?, tries = 0, number = (SELECT max(number) + 1 FROM jobs) WHERE id = ?",
+                    (status, job_id),
+                )
+                return
             database.execute(
                 "UPDATE jobs SET status = ?, error = ?, code = ?, ended = ? WHERE id = ?",
                 (status, error, code, _now(), job_id),

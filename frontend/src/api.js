@@ -49,10 +49,14 @@ async function call(path, { query = {}, body, signal } = {}) {
  *   ref: number, alt: number, delta: number, at: import('./genome.js').Locus, log2fc: number, sad: number,
  *   max_abs_delta: number, max_value: number, tilesets: {ref: string, alt: string, delta: string}}} EffectTrack
  * @typedef {{id: string, status: 'queued' | 'running' | 'done' | 'failed', position?: number, error?: string,
- *   question: {model: string, assembly: string, variants: string[]}, variants: Variant[],
+ *   question: {model: string, assembly: string, variants: string[], ensemble: string[], shifts: number[], squashed: boolean}, variants: Variant[],
  *   locus: import('./genome.js').Locus, bin_width: number, tracks: EffectTrack[],
- *   warnings: {code: string, severity: string, sentence: string}[],
+ *   warnings: {code: string, severity: string, sentence: string, advice?: string}[],
  *   provenance: {model: string, licence?: string, weights_sha256?: string, assembly: string, version?: string, date?: string, seconds?: number}}} Effect
+ * @typedef {{id: string, status: 'queued' | 'running' | 'done' | 'failed', position?: number, error?: string,
+ *   locus: import('./genome.js').Locus, score: {name: string, words: string},
+ *   tracks: {index: number, name: string, assay?: string, biosample?: string, target?: string, strand?: string,
+ *     strongest: {variant: string, at: import('./genome.js').Locus, score: number}, importance: (number | null)[]}[]}} Mutagenesis
  * @typedef {{query: string, kind: 'gene' | 'locus' | 'variant', chrom: string, start: number, end: number, label: string,
  *   assembly: string, variants?: Variant[]}} Found
  */
@@ -75,6 +79,10 @@ export const api = {
   ask: (question, signal) => call('/effects/', { body: question, signal }),
   /** @param {string} id @returns {Promise<Effect>} */
   effect: (id) => call(`/effects/${encodeURIComponent(id)}/`),
+  /** @param {object} question @param {AbortSignal} signal @returns {Promise<Mutagenesis>} */
+  mutate: (question, signal) => call('/mutagenesis/', { body: question, signal }),
+  /** @param {string} id @returns {Promise<Mutagenesis>} */
+  mutagenesis: (id) => call(`/mutagenesis/${encodeURIComponent(id)}/`),
   /** @param {object} viewconf @param {string} title @returns {Promise<{id: string, url: string, embed: string}>} */
   storeView: (viewconf, title) => call('/views/', { body: { viewconf, title } }),
   /** @param {string} id @returns {Promise<object>} */

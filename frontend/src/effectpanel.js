@@ -9,9 +9,9 @@ const FIRST = 10; // rows of the table before "all"
 /**
  * The column beside the tracks: what a variant changes.
  *
- * @param {{try_: (text: string) => void, pick: (track: import('./api.js').EffectTrack) => void, modelTitle: (id: string) => string}} parts
+ * @param {{try_: (text: string) => void, pick: (track: import('./api.js').EffectTrack) => void, mutate: (effect: import('./api.js').Effect) => void, modelTitle: (id: string) => string}} parts
  */
-export function setUpEffectPanel({ try_, pick, modelTitle }) {
+export function setUpEffectPanel({ try_, pick, mutate, modelTitle }) {
   const panel = byId('effect');
 
   return {
@@ -45,6 +45,23 @@ export function setUpEffectPanel({ try_, pick, modelTitle }) {
         }));
     },
 
+    /** How far the mutagenesis near the variant is; nothing once it failed. @param {{status: string, position?: number} | null} how */
+    mutating(how) {
+      const button = panel.querySelector('.mutagenesis button');
+      if (!button) return;
+      button.disabled = how !== null;
+      button.textContent = how ? progress(how) : 'Show what each base does';
+    },
+
+    /** @param {import('./api.js').Mutagenesis} mutagenesis */
+    mutated({ locus, tracks: [track] }) {
+      const { variant, score } = track.strongest;
+      const [, position, ref, alt] = variant.split(':');
+      panel.querySelector('.mutagenesis')?.replaceChildren(h('p', {}, h('b', { text: `What each base does to ${titleOf(track)}: ` }),
+        `of all changes in ${locus.end - locus.start} bp, ${ref}>${alt} at ${Number(position).toLocaleString('en')} does most (${foldChange(score)}). `
+        + 'A tall letter is a base the signal rests on; blue raises it, orange lowers it.'));
+    },
+
     /** @param {import('./api.js').Effect} effect */
     show(effect) {
       delete panel.dataset.waiting;
@@ -52,6 +69,9 @@ export function setUpEffectPanel({ try_, pick, modelTitle }) {
         h('h1', { 'data-testid': 'headline', text: effect.variants.map(variantText).join(' + ') }),
         h('p', { class: 'dim', text: [...effect.variants.slice(0, 1).map(nearest), modelTitle(effect.question.model)].filter(Boolean).join(' · ') }),
         ...findings(effect),
+        effect.tracks.length ? h('div', { class: 'mutagenesis', 'data-testid': 'mutagenesis' }, h('button', {
+          type: 'button', class: 'button', text: 'Show what each base does', title: 'Change every base near the variant to each of the three others', onclick: () => mutate(effect),
+        })) : '',
         ...table(effect, pick),
         ...warnings(effect.warnings),
         provenance(effect),
@@ -115,7 +135,8 @@ function tableRow(track, largest, pick) {
 function warnings(all) {
   if (!all?.length) return [];
   return [h('section', { class: 'trust', 'aria-labelledby': 'trust', 'data-testid': 'warnings' }, h('h2', { id: 'trust', text: 'Before you believe it' }),
-    h('ul', {}, ...all.map(({ code, severity, sentence }) => h('li', { 'data-code': code, class: severity, text: sentence }))))];
+    h('ul', {}, ...all.map(({ code, severity, sentence, advice }) => h('li', { 'data-code': code, class: severity },
+      sentence, advice ? h('span', { class: 'dim', text: ` ${advice}` }) : null))))];
 }
 
 /** @param {import('./api.js').Effect} effect */

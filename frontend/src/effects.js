@@ -6,14 +6,16 @@ const FIRST = 150;
 const LONGEST = 1000;
 
 /**
- * Sees an effect through until it is done.
+ * Sees an effect, or what else is computed, through until it is done.
  *
- * @param {Promise<import('./api.js').Effect>} first the answer to the question, or to a look at a known effect
- * @param {(effect: import('./api.js').Effect) => void} waiting told each time it is not done yet
+ * @template {{id: string, status: string, error?: string}} T
+ * @param {Promise<T>} first the answer to the question, or to a look at a known effect
+ * @param {(effect: T) => void} waiting told each time it is not done yet
  * @param {AbortSignal} signal
- * @returns {Promise<import('./api.js').Effect>}
+ * @param {(id: string) => Promise<T>} [look] at how far it is
+ * @returns {Promise<T>}
  */
-export async function untilDone(first, waiting, signal) {
+export async function untilDone(first, waiting, signal, look = /** @type {any} */ (api.effect)) {
   let effect = await first;
   for (let wait = FIRST; effect.status !== 'done'; wait = Math.min(wait * 1.5, LONGEST)) {
     signal.throwIfAborted();
@@ -21,7 +23,7 @@ export async function untilDone(first, waiting, signal) {
     waiting(effect);
     await new Promise((resolve) => setTimeout(resolve, wait));
     signal.throwIfAborted();
-    effect = await api.effect(effect.id);
+    effect = await look(effect.id);
   }
   signal.throwIfAborted();
   return effect;

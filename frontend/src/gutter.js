@@ -43,12 +43,14 @@ export function setUpGutter({ browser, state, describe, remove }) {
         h('div', { class: 'name', title: spoken },
           h('b', { text: title }), place ? h('span', { class: 'place', text: place }) : null, role ? h('span', { text: role }) : null),
         row.kind === 'pending' ? h('div', { class: 'skeleton', 'aria-hidden': 'true' }) : null,
-        row.kind === 'sequence' ? h('div', { class: 'hint', text: 'Zoom in to see bases' }) : null,
+        row.kind === 'map' ? h('div', { class: 'bases', 'aria-hidden': 'true' }, ...[...'ACGT'].map((base) => h('span', { text: base }))) : null,
+        row.kind === 'sequence' || row.kind === 'logo' ? h('div', { class: 'hint', text: 'Zoom in to see bases' }) : null,
         figure,
         row.kind === 'pending' ? null : h('button', {
           type: 'button', class: 'remove', 'aria-label': `Remove ${spoken}`, title: 'Remove', text: '×', onclick: () => remove(row.id),
         }));
       element.style.setProperty('--gap', `${gap}px`);
+      if (row.kind === 'logo') element.style.setProperty('--zero', `${(row.max / (row.max - row.min)) * 100}%`);
       Object.assign(element.style, { top: `${at?.top ?? 0}px`, height: `${at?.height ?? 0}px` });
       return element;
     }));
@@ -76,7 +78,7 @@ export function setUpGutter({ browser, state, describe, remove }) {
       Object.assign(mark.style, { top: `${place.height - 6}px`, ...(wide ? { left: `${x}px`, width: `${width}px` } : { left: `${x + width / 2}px` }) });
       return [mark];
     }));
-    rowsElement.querySelector('.row.sequence')?.classList.toggle('far', perBase < 1);
+    for (const row of rowsElement.querySelectorAll('.row.sequence, .row.logo')) row.classList.toggle('far', perBase < 1);
     drawFigures();
   }
 
@@ -87,7 +89,8 @@ export function setUpGutter({ browser, state, describe, remove }) {
 
   /** @param {import('./rows.js').Row} row */
   function scaleFigure(row) {
-    if (row.kind === 'delta') return [`±${number(row.max)}`];
+    if (row.kind === 'delta' || row.kind === 'map') return [`±${number(row.max)}`];
+    if (row.kind === 'logo') return [`0 – ${number(row.max)}`];
     const [track] = scaled(row);
     const scale = track ? browser.scale(track) : null;
     // Where all is zero HiGlass has a scale of its own making.

@@ -3,13 +3,13 @@ import { api } from './api.js';
 import { mount } from './browser.js';
 import { setUpCatalogue } from './catalogue.js';
 import { byId, h } from './dom.js';
-import { changeScale, untilDone } from './effects.js';
+import { changeScale, summary, untilDone } from './effects.js';
 import { setUpEffectPanel } from './effectpanel.js';
 import { locusText, offsetOf, parseLocus, toDomain, variantText } from './genome.js';
 import { setUpGutter } from './gutter.js';
 import { hush, say } from './notice.js';
 import {
-  describe, effectRows, genesRow, pairRow, sequenceRow, shownIn, signalRow, withEffect, withEffectTrack, withoutTileset, withTileset,
+  basesRows, describe, effectRows, genesRow, pairRow, sequenceRow, shownIn, signalRow, withBases, withEffect, withEffectTrack, withoutTileset, withTileset,
 } from './rows.js';
 import { setUpSearch } from './search.js';
 import { setUpShare } from './share.js';
@@ -19,6 +19,7 @@ import { effectIn, fromViewconf, SEQUENCE, toViewconf, totalHeight } from './vie
 
 const SHOWN_AT_FIRST = 2; // tracks of an effect
 const AROUND = 2000; // bp beside a variant
+const NEARBY = 30; // bp beside a variant that are all changed
 const PATIENCE = 250; // ms before the page says that it waits
 
 const [, where, viewId] = /^\/(v|embed)\/([^/]+)/.exec(window.location.pathname) ?? [];
@@ -180,6 +181,28 @@ async function pick(track) {
   document.querySelector(`[data-row="${rows[0].id}"]`)?.scrollIntoView({ block: 'nearest' });
 }
 
+/** What every base near the variant does to the track that changes most. @param {import('./api.js').Effect} effect */
+async function mutate(effect) {
+  const signal = ask();
+  const { model, assembly, ensemble, shifts, squashed } = effect.question;
+  const [{ chrom, position, ref }] = effect.variants;
+  const [, size] = state.assembly.chromsizes.find(([name]) => name === chrom) ?? [];
+  const [first, last] = [Math.max(1, position - NEARBY), Math.min(size ?? Infinity, position + ref.length - 1 + NEARBY)];
+  const question = { model, assembly, ensemble, shifts, squashed, locus: `${chrom}:${first}-${last}`, tracks: [summary(effect.tracks).top.index] };
+  page.effect.mutating({ status: 'queued' });
+  try {
+    const found = await untilDone(api.mutate(question, signal), page.effect.mutating, signal, api.mutagenesis);
+    const rows = basesRows(found);
+    await setRows(withBases(state.rows, rows), toDomain(state.assembly, found.locus) ?? undefined);
+    page.effect.mutated(found);
+    // On a phone the button lies below the tracks.
+    document.querySelector(`[data-row="${rows[0].id}"]`)?.scrollIntoView({ block: narrow.matches ? 'center' : 'nearest' });
+  } catch (error) {
+    page.effect.mutating(null);
+    if (!signal.aborted) say(error.message);
+  }
+}
+
 /** The effect that a stored view shows. @param {string} id */
 async function openEffect(id) {
   try {
@@ -289,7 +312,7 @@ function setUpPanels() {
     add: (uid) => setRows(withTileset(state.rows, uid, state.catalogue)),
     remove: (uid) => setRows(withoutTileset(state.rows, uid, state.catalogue)),
   });
-  page.effect = setUpEffectPanel({ try_: go, pick, modelTitle });
+  page.effect = setUpEffectPanel({ try_: go, pick, mutate, modelTitle });
   page.search = setUpSearch({ genes: () => state.assembly.genes_uid, examples: () => state.site.examples, go });
   page.catalogue.fill([...state.catalogue.values()], state.assembly.name);
   page.effect.invite(state.site.examples, Boolean(state.model));

@@ -1,3 +1,5 @@
+import { ceilNice } from './format.js';
+
 /**
  * What a row of the page shows. Rows are held in the viewconf and nowhere else: each can be written as an ordinary
  * HiGlass track and read back from it (viewconf.js).
@@ -8,9 +10,11 @@
  * @typedef {{kind: 'pair', id: string, predicted: string, observed: string, title: string}} PairRow
  * @typedef {{kind: 'alleles', id: string, effect: string, track: number, title: string}} AllelesRow
  * @typedef {{kind: 'delta', id: string, effect: string, track: number, title: string, max: number}} DeltaRow
+ * @typedef {{kind: 'logo' | 'map', id: string, mutagenesis: string, track: number, title: string, min: number, max: number}} BasesRow
+ *   what each base does: the reference's letters as high as they are important, and the score of every base
  * @typedef {{kind: 'pending', id: string}} PendingRow  the place kept for an effect that is being computed
  * @typedef {{kind: 'other', id: string, track: any}} OtherRow  a track this page did not make, kept as it is
- * @typedef {GenesRow | SequenceRow | SignalRow | PairRow | AllelesRow | DeltaRow | PendingRow | OtherRow} Row
+ * @typedef {GenesRow | SequenceRow | SignalRow | PairRow | AllelesRow | DeltaRow | BasesRow | PendingRow | OtherRow} Row
  * @typedef {Map<string, import('./api.js').Tileset>} Catalogue
  */
 
@@ -24,6 +28,18 @@ export const effectUid = (effect, track, part) => `fx-${effect}-${track}-${part}
 export function readEffectUid(uid) {
   const found = EFFECT_UID.exec(uid);
   return found && { effect: found[1], track: Number(found[2]), part: found[3] };
+}
+
+/** A mutagenesis' tileset uid tells which mutagenesis, which track of the model and what of it. */
+const BASES_UID = /^ism-([0-9a-f]+)-(\d+)-(map|logo|importance)$/;
+
+/** @param {string} mutagenesis @param {number} track @param {'map' | 'logo' | 'importance'} part */
+export const basesUid = (mutagenesis, track, part) => `ism-${mutagenesis}-${track}-${part}`;
+
+/** @param {string} uid @returns {{mutagenesis: string, track: number, part: string} | null} */
+export function readBasesUid(uid) {
+  const found = BASES_UID.exec(uid);
+  return found && { mutagenesis: found[1], track: Number(found[2]), part: found[3] };
 }
 
 /** @param {string} uid @returns {GenesRow} */
@@ -52,8 +68,27 @@ export function effectRows(effect, track, max) {
   ];
 }
 
+const SHALLOWEST = 0.2; // part of a logo's larger side that the other has at least
+
+/** @param {import('./api.js').Mutagenesis} mutagenesis one track of it @returns {[BasesRow, BasesRow]} */
+export function basesRows({ id, tracks: [track] }) {
+  const shared = { mutagenesis: id, track: track.index, title: titleOf(track) };
+  const heights = track.importance.map((value) => value ?? 0);
+  const [deepest, tallest] = [-Math.min(0, ...heights), Math.max(0, ...heights)];
+  // Either side has room for a letter that can be read as one.
+  const least = SHALLOWEST * Math.max(deepest, tallest);
+  const largest = ceilNice(Math.abs(track.strongest.score));
+  return [
+    { kind: 'logo', id: basesUid(id, track.index, 'logo'), ...shared, min: -ceilNice(Math.max(deepest, least)), max: ceilNice(Math.max(tallest, least)) },
+    { kind: 'map', id: basesUid(id, track.index, 'map'), ...shared, min: -largest, max: largest },
+  ];
+}
+
 /** @param {Row} row */
-export const isEffect = (row) => row.kind === 'alleles' || row.kind === 'delta' || row.kind === 'pending';
+export const isBases = (row) => row.kind === 'logo' || row.kind === 'map';
+
+/** @param {Row} row */
+export const isEffect = (row) => row.kind === 'alleles' || row.kind === 'delta' || row.kind === 'pending' || isBases(row);
 
 /** The tilesets of the catalogue that a row shows. @param {Row} row @returns {string[]} */
 export function shownIn(row) {
@@ -108,6 +143,9 @@ export function withEffectTrack(rows, added) {
   const shown = [...rows.filter((row) => isEffect(row) && !added.some((other) => other.id === row.id)), ...added];
   return withEffect(rows, shown);
 }
+
+/** Puts what each base does below the effect's rows, in the place of what was shown before. @param {Row[]} rows @param {Row[]} added */
+export const withBases = (rows, added) => withEffect(rows, [...rows.filter((row) => isEffect(row) && !isBases(row)), ...added]);
 
 /** Assays that catalogues write in capitals. */
 const ASSAYS = { CHIP: 'ChIP', DNASE: 'DNase', MNASE: 'MNase' };
@@ -164,6 +202,8 @@ export function describe(row, catalogue, names) {
       : ['measured', catalogue.get(row.uid)?.accession].filter(Boolean).join(' · '));
     case 'alleles': return titled(row.title, 'REF and ALT');
     case 'delta': return titled(row.title, 'Δ = ALT − REF');
+    case 'logo': return titled(row.title, 'importance of each base');
+    case 'map': return titled(row.title, 'Δ by each other base');
     case 'pending': return titled('Effect', 'REF, ALT and Δ');
     default: return titled(row.track.options?.name ?? row.track.tilesetUid ?? row.track.type, '');
   }

@@ -1,5 +1,5 @@
 import { SERVER } from './api.js';
-import { effectUid, genesRow, readEffectUid, sequenceRow } from './rows.js';
+import { basesUid, effectUid, genesRow, readBasesUid, readEffectUid, sequenceRow } from './rows.js';
 
 /** @typedef {import('./rows.js').Row} Row @typedef {import('./theme.js').Palette} Palette */
 
@@ -10,7 +10,7 @@ export const AXIS = 'axis';
 export const SEQUENCE = 'sequence-';
 
 /** Track heights in pixels; a pending effect holds the place of one REF/ALT and Δ pair. */
-const HEIGHTS = { genes: 62, sequence: 16, signal: 60, pair: 60, alleles: 60, delta: 46, pending: 110, other: 60 };
+const HEIGHTS = { genes: 62, sequence: 16, signal: 60, pair: 60, alleles: 60, delta: 46, logo: 54, map: 52, pending: 110, other: 60 };
 const AXIS_HEIGHT = 28;
 
 /**
@@ -22,7 +22,8 @@ const AXIS_HEIGHT = 28;
 function gapAbove(rows, index, compact) {
   const [row, before] = [rows[index], rows[index - 1]];
   if (row.kind === 'sequence') return 8;
-  const tight = row.kind === 'delta' && before?.kind === 'alleles' && before.track === row.track;
+  const below = { delta: 'alleles', map: 'logo' }[row.kind];
+  const tight = Boolean(below) && before?.kind === below && before.track === row.track;
   if (compact) return tight ? 22 : 30;
   return tight ? 4 : 17;
 }
@@ -136,6 +137,18 @@ function trackOf(row, palette, screen) {
       return track('divergent-bar', row.id, effectUid(row.effect, row.track, 'delta'), {
         barFillColorTop: palette.up, barFillColorBottom: palette.down, barOpacity: 1, valueScaleMin: -row.max, valueScaleMax: row.max, ...named(row.title),
       });
+    case 'logo': {
+      const colorScale = ['a', 'c', 'g', 't'].map((base) => palette[`base-${base}`]);
+      const bars = { barFillColorTop: palette.up, barFillColorBottom: palette.down, barOpacity: 1, valueScaleMin: row.min, valueScaleMax: row.max };
+      return screen
+        ? track('horizontal-sequence', row.id, basesUid(row.mutagenesis, row.track, 'logo'), { colorScale, letters: 'ACGT', tallest: row.max, deepest: -row.min })
+        : track('divergent-bar', row.id, basesUid(row.mutagenesis, row.track, 'importance'), { ...bars, ...named(row.title) });
+    }
+    case 'map':
+      return track('horizontal-multivec', row.id, basesUid(row.mutagenesis, row.track, 'map'), {
+        colorRange: [palette.down, palette.bg, palette.up], valueScaleMin: row.min, valueScaleMax: row.max, heatmapValueScaling: 'linear', colorbarPosition: 'hidden',
+        labelShowAssembly: false, labelShowResolution: false, ...named(screen ? row.title : `${row.title}: A C G T`),
+      });
     case 'pending': return empty(row.id, height);
     default: return row.track;
   }
@@ -215,6 +228,12 @@ function readTrack(track, catalogue, index) {
   }
   if (track.type.endsWith('gene-annotations')) return genesRow(track.tilesetUid);
   if (first.tilesetUid.startsWith(SEQUENCE) && /(multivec|sequence)$/.test(track.type)) return sequenceRow(track.tilesetUid);
+  const bases = readBasesUid(first.tilesetUid);
+  if (bases && /(divergent-bar|multivec)$/.test(track.type)) {
+    const kind = bases.part === 'map' ? 'map' : 'logo';
+    const { valueScaleMin: min = -1, valueScaleMax: max = 1 } = track.options ?? {};
+    return { kind, id: track.uid, mutagenesis: bases.mutagenesis, track: bases.track, title: title.replace(/: A C G T$/, ''), min, max };
+  }
   if (effect?.part === 'delta' && track.type.endsWith('divergent-bar')) {
     return { kind: 'delta', id: track.uid, effect: effect.effect, track: effect.track, title, max: track.options?.valueScaleMax ?? 1 };
   }

@@ -202,3 +202,9 @@ def test_the_human_table(real_data: Path) -> None:
     assert tal1 is not None
     assert (tal1.locus.chrom, tal1.strand) == ("chr1", "-")
     assert len(genes) > 25_000
+
+
+def test_exons_by_place(genes: Genes) -> None:
+    alpha, _, beta = genes
+    assert alpha.exons == (Locus("chrA", 10_000, 10_200), Locus("chrA", 19_700, 20_000))
+    assert beta.exons == (Locus("chrB", 5_000, 5_200), Locus("chrB", 8_700, 9_000))

@@ -95,6 +95,28 @@ def test_a_selection_that_means_nothing_is_an_error(selection: str) -> None:
         select(CARD, selection)
 
 
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [
+        ("biosample=K563", "Nearest to that: biosample K562."),
+        ("biosample=b-cell", "Nearest to that: biosample B cell, CD20+."),
+        ("assay=DNAse1,biosample=hep g2", "assay DNASE"),
+        ("CTFC K562", "Nearest to that: name CTCF K562"),
+    ],
+)
+def test_what_nothing_is_called_names_the_nearest(selection: str, said: str) -> None:
+    with pytest.raises(UnknownTrack) as caught:
+        select(CARD, selection)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("selection", ["6", "GATA*", "assay=DNASE,target=CTCF", "biosample=xyz"])
+def test_where_nothing_is_near_none_is_named(selection: str) -> None:
+    with pytest.raises(UnknownTrack) as caught:
+        select(CARD, selection)
+    assert "Nearest" not in str(caught.value)
+
+
 def test_cards_and_the_registry_need_no_torch() -> None:
     code = "import sys; import trackserver.models.registry; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from trackserver.models import (
     sei,
 )
 from trackserver.models.card import ModelCard, Squash, Track
+from trackserver.models.program import read_export
 from trackserver.predict.cone import Change, Cone, Cones, Reached
 from trackserver.predict.cone import Reference as ReferenceView
 from trackserver.predict.engine import Predictor
@@ -189,7 +191,7 @@ def test_the_batch_size_changes_nothing(case: Case, monkeypatch: pytest.MonkeyPa
     cone, changes = Cone(predictor(case), reference), changes_of(reference)
     # No architecture here is run on whole windows, or its reference twice.
     monkeypatch.delattr(Predictor, "run")
-    monkeypatch.delattr(ReferenceView, "_remember")
+    monkeypatch.delattr(ReferenceView, "run")
     alone = list(cone.alternatives(changes, batch_size=1))
     scale = np.abs(cone.ref).max()
     for size in (3, 100):
@@ -357,6 +359,21 @@ class Deciding(nn.Module):
         return self.head(F.max_pool1d(x, 4))
 
 
+class InPlace(nn.Module):
+    """A crop outlives a change in place, of which it is part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv1d(4, 8, 7, padding=3), nn.Conv1d(8, 3, 4, stride=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        crop = x[..., 100:300]
+        F.relu(x.cumsum(-1).add_(x), inplace=True)
+        F.relu(x, inplace=True)
+        return self.head(x) + crop[:, :3].mean(-1, keepdim=True)
+
+
 class Scripted(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -369,7 +386,8 @@ class Scripted(nn.Module):
 
 OWN = {
     "local": (Local, 403, 24, 71), "gated": (Gated, 400, 0, 4), "unknown": (Unknown, 400, 0, 4),
-    "entangled": (Entangled, 400, 0, 4), "deciding": (Deciding, 400, 0, 4), "scripted": (Scripted, 400, 0, 4),
+    "entangled": (Entangled, 400, 0, 4), "in place": (InPlace, 400, 0, 4),
+    "deciding": (Deciding, 400, 0, 4), "scripted": (Scripted, 400, 0, 4),
 }  # fmt: skip
 
 
@@ -394,6 +412,21 @@ def test_any_network_works(name: str, reading: Reading) -> None:
     cone = check(asked, reference, changes_of(reference), batch_size=batch)
     if name == "local":
         assert all(reached.alt.shape[1] < bins / 2 for reached in cone.alternatives(changes_of(reference)[:5]))
+
+
+def test_an_exported_program_has_a_cone_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    inner = nn.Sequential(
+        nn.Conv1d(4, 8, 7, padding=3), nn.BatchNorm1d(8), nn.ReLU(), nn.MaxPool1d(4), nn.Conv1d(8, 3, 1)
+    )
+    batch = {0: torch.export.Dim("batch", min=1, max=64)}
+    torch.export.save(
+        torch.export.export(inner.eval(), (torch.rand(2, 4, 400),), dynamic_shapes=(batch,)), tmp_path / "p"
+    )
+    asked = predictor(Case("own", lambda: read_export(tmp_path / "p"), 400, 0, 4), FORWARD, read_export(tmp_path / "p"))
+    reference = window(400)
+    cone = check(asked, reference, changes_of(reference))
+    assert all(reached.alt.shape[1] <= 3 for reached in cone.alternatives(changes_of(reference)[:5]))
 
 
 def test_only_what_is_read_again_is_kept() -> None:

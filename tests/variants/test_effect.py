@@ -256,8 +256,9 @@ def test_a_reference_that_is_not_read_there(shared_site: Site) -> None:
 def test_unknown_sequence_is_refused_where_it_is_nearly_all_and_said_where_it_is_some(site: Site) -> None:
     """ChrB begins with 3 kb of N, and a window around its start reaches 1 kb beyond the chromosome."""
     found = effects.compute(site, ask(site, "random", "tiny", [str(snv(site, "chrB", 3_001))]))
-    (warning,) = found["warnings"]
+    warning, beyond = found["warnings"]
     assert (warning["code"], warning["severity"]) == ("unknown_sequence", "caution")
+    assert (beyond["code"], beyond["severity"]) == ("chromosome_end", "note")
     assert warning["evidence"]["unknown"] == pytest.approx(4120 / 8192, abs=0.02)
     codes = np.full(8192, 4, np.uint8)
     codes[:2000] = 1

@@ -22,8 +22,10 @@ import numpy as np
 
 from trackserver import __version__
 from trackserver.catalogue import loaded
+from trackserver.catalogue.background import with_percentiles
 from trackserver.catalogue.questions import ask
 from trackserver.catalogue.site import Site
+from trackserver.catalogue.surroundings import surroundings
 from trackserver.errors import InvalidRequest, SiteReadOnly, UnknownEffect, UnknownTileset
 from trackserver.genome.locus import Locus
 from trackserver.genome.variant import Variant
@@ -34,6 +36,7 @@ from trackserver.tiles.array import ArrayTileset
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.source import identity_at
 from trackserver.variants.effect import Effect, Question, effect
+from trackserver.variants.expression import gene_changes
 from trackserver.variants.scores import TrackScores, columns, impact, rank
 from trackserver.variants.trust import warnings
 
@@ -43,7 +46,12 @@ _ID = re.compile(r"^[0-9a-f]{20}$")
 
 
 def stored(site: Site, effect_id: str) -> dict[str, Any] | None:
-    """The description of a computed effect, or None."""
+    """The description of a computed effect, with the percentiles of the background there is now, or None."""
+    found = _kept(site, effect_id)
+    return with_percentiles(site, found) if found else None
+
+
+def _kept(site: Site, effect_id: str) -> dict[str, Any] | None:
     if not _ID.match(effect_id):
         raise UnknownEffect(effect_id)
     try:
@@ -76,7 +84,7 @@ def compute(site: Site, question: Question) -> dict[str, Any]:
     )
     described = describe(site, question, card, result, seconds=time.perf_counter() - began)
     _store(site.effects / question.id, described, result)
-    return described
+    return with_percentiles(site, described)
 
 
 def default_model(site: Site) -> str:
@@ -91,7 +99,8 @@ def warm_up(site: Site) -> None:
 
 
 def describe(site: Site, question: Question, card: ModelCard, result: Effect, seconds: float) -> dict[str, Any]:
-    """What the API and the command line say of an effect; strict JSON."""
+    """What the API and the command line say of an effect; strict JSON. Percentiles are for whoever answers to add."""
+    around, genes = surroundings(site, question, card, result), site.genes(question.assembly)
     return {
         "id": question.id,
         "status": "done",
@@ -110,7 +119,8 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
         "bin_width": result.bin_width,
         "impact": impact(result, card, columns(result, card), site.settings.impact_weights),
         "tracks": [_track(question.id, card, scores) for scores in rank(result, card)],
-        "warnings": [asdict(caveat) for caveat in warnings(result, card, question.assembly)],
+        "genes": [asdict(change) for change in gene_changes(result, card, genes)] if genes else [],
+        "warnings": [asdict(caveat) for caveat in warnings(result, card, around)],
         "provenance": {
             "model": card.id,
             "title": card.title,
@@ -119,6 +129,7 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
             "assembly": question.assembly,
             "fasta_sha256": question.fasta_sha256,
             "strands": question.reading.words(),
+            "background": None,
             "version": __version__,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
@@ -179,7 +190,7 @@ def effect_version(site: Site, uid: str) -> str:
 def open_effect_tileset(site: Site, uid: str) -> ArrayTileset:
     """One allele of one track of a stored effect."""
     match = _UID.match(uid)
-    described = stored(site, match["id"]) if match else None
+    described = _kept(site, match["id"]) if match else None
     if not match or not described:
         raise UnknownTileset(uid)
     rows = described["question"]["tracks"]

@@ -17,6 +17,7 @@ from typing import Any
 from cachetools import LRUCache, TTLCache
 
 from trackserver.catalogue.effects import effect_version, is_effect_uid, open_effect_tileset
+from trackserver.catalogue.mutagenesis import is_mutagenesis_uid, mutagenesis_version, open_mutagenesis_tileset
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import guard_of, is_assembly_uid, open_assembly_tileset
@@ -78,6 +79,10 @@ class Opened:
         if is_effect_uid(uid):
             return self._held(uid, effect_version(self.site, uid)) or self._keep(
                 uid, effect_version(self.site, uid), open_effect_tileset(self.site, uid)
+            )
+        if is_mutagenesis_uid(uid):
+            return self._held(uid, mutagenesis_version(self.site, uid)) or self._keep(
+                uid, mutagenesis_version(self.site, uid), open_mutagenesis_tileset(self.site, uid)
             )
         if is_assembly_uid(uid):
             return self._held(uid, "") or self._keep(uid, "", open_assembly_tileset(self.site, uid))

@@ -108,8 +108,10 @@ def check_tileset(site: Site, record: TilesetRecord, report: Report = lambda don
 def check_uid(uid: str) -> None:
     if not UID.fullmatch(uid):
         raise InvalidRequest(f"'{uid}' cannot be a uid: use letters, digits, _ and - only.")
-    if uid.startswith(("fx-", GENES, CHROMSIZES, SEQUENCE)):
-        raise InvalidRequest(f"'{uid}' cannot be a uid: fx-, genes-, chromsizes- and sequence- are the server's own.")
+    if uid.startswith(("fx-", "ism-", GENES, CHROMSIZES, SEQUENCE)):
+        raise InvalidRequest(
+            f"'{uid}' cannot be a uid: fx-, ism-, genes-, chromsizes- and sequence- are the server's own."
+        )
 
 
 def files_in(given: str) -> list[str]:

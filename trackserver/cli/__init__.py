@@ -7,8 +7,12 @@ from typing import Any
 import click
 
 from trackserver import __version__
+from trackserver.cli.background import background
+from trackserver.cli.ism import ism
 from trackserver.cli.models import models
 from trackserver.cli.predict import predict, variant
+from trackserver.cli.rsids import rsids
+from trackserver.cli.score import score
 from trackserver.cli.serve import demo, serve
 from trackserver.cli.site import add, check, init, list_
 from trackserver.cli.train import train
@@ -39,5 +43,5 @@ def main() -> None:
     """
 
 
-for verb in (demo, init, add, list_, check, models, train, predict, variant, serve):
+for verb in (demo, init, add, list_, check, models, train, background, rsids, predict, variant, score, ism, serve):
     main.add_command(verb)

@@ -37,6 +37,12 @@ class Gene:
         return self.locus.start if self.strand == "+" else self.locus.end - 1
 
     @property
+    def exons(self) -> tuple[Locus, ...]:
+        """Its exons, by place."""
+        pairs = zip(self.exon_starts, self.exon_ends, strict=True)
+        return tuple(Locus(self.locus.chrom, start, end) for start, end in pairs)
+
+    @property
     def coding(self) -> bool:
         return self.cds_end > self.cds_start
 

@@ -72,6 +72,18 @@ class Genome:
 
     def codes(self, locus: Locus) -> Codes:
         """Base codes (len(locus),); what lies beyond the chromosome's ends is N."""
+        start, letters = self._letters(locus)
+        codes = np.full(len(locus), N, dtype=np.uint8)
+        codes[start - locus.start : start - locus.start + len(letters)] = encode(letters)
+        return codes
+
+    def masked(self, locus: Locus) -> float:
+        """The share of lower-case letters, which mark repeats, in what of the locus lies on the chromosome."""
+        _, letters = self._letters(locus)
+        return sum(map(str.islower, letters)) / len(letters) if letters else 0.0
+
+    def _letters(self, locus: Locus) -> tuple[int, str]:
+        """What of a locus lies on the chromosome: where that begins, and its letters as the file has them."""
         import pyfaidx
 
         fasta = self._fasta()
@@ -81,12 +93,9 @@ class Genome:
             raise UnknownChromosome(locus.chrom, self.path.name, fasta.keys()) from None
         start, end = max(locus.start, 0), min(locus.end, len(record))
         try:
-            inside = encode(record[start:end]) if start < end else np.empty(0, np.uint8)
+            return start, record[start:end] if start < end else ""
         except (pyfaidx.FetchError, OSError, ValueError) as error:
             raise DataError(f"{self.path} cannot be read at {locus}: {error}") from error
-        codes = np.full(len(locus), N, dtype=np.uint8)
-        codes[start - locus.start : start - locus.start + len(inside)] = inside
-        return codes
 
     def _fasta(self):  # type: ignore[no-untyped-def]  # pyfaidx carries no types
         if getattr(self._open_files, "process", None) != os.getpid():

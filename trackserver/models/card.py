@@ -5,10 +5,11 @@ No torch: a server that only shows tracks reads cards too.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -192,6 +193,7 @@ def first_problem(error: ValidationError) -> str:
     return f"{where}: {what}" if where else what
 
 
+_MEANT, _LONGEST = 4, 80  # values of a wrong selection, and letters of each, that are compared with what there is
 _FIELDS = ("name", "assay", "biosample", "target", "strand", "accession")
 _RANGES = re.compile(r"\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*")
 _IS_FIELDS = re.compile(rf"\s*({'|'.join(_FIELDS)})\s*=", re.IGNORECASE)
@@ -226,8 +228,34 @@ def select_tracks(tracks: Sequence[Track], selection: str | None, *, of: str) ->
         return _by_index(len(tracks), selection, of)
     fits = _by_fields(tracks, selection) if _IS_FIELDS.match(selection) else _by_name(tracks, selection)
     if not fits:
-        raise UnknownTrack(selection, of, len(tracks))
+        raise UnknownTrack(selection, of, len(tracks), _meant(tracks, selection))
     return fits
+
+
+def nearest(tracks: Sequence[Track], field: str, value: str, most: int = 3) -> tuple[str, ...]:
+    """What tracks have in a field (`biosample`, `assay` …) that is written most like a value, the nearest first.
+
+    Case and the signs between words do not count; empty where nothing is like it.
+    """
+    written = dict.fromkeys(getattr(track, field) for track in tracks)
+    spelled = {_plain(name): name for name in reversed(written) if name}
+    wanted = _plain(value)
+    within = sorted((name for name in spelled if wanted and wanted in name), key=len)
+    like = difflib.get_close_matches(wanted, spelled, n=most, cutoff=0.6)
+    return tuple(spelled[name].strip(" ,") for name in dict.fromkeys([*within, *like]))[:most]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9+]", "", text.lower())
+
+
+def _meant(tracks: Sequence[Track], selection: str) -> Iterator[str]:
+    """For each value of a selection that no track has, `biosample K562`; globs are left alone."""
+    asked = _asked(selection) if _IS_FIELDS.match(selection) else [("name", part) for part in selection.split(",")]
+    for name, value in asked[:_MEANT]:
+        if not any(_matches(getattr(track, name), value) for track in tracks):
+            found = nearest(tracks, name, value[:_LONGEST])
+            yield from [f"{name} {' or '.join(found)}"] if found else []
 
 
 def _by_index(n_tracks: int, selection: str, of: str) -> tuple[int, ...]:
@@ -243,14 +271,19 @@ def _by_index(n_tracks: int, selection: str, of: str) -> tuple[int, ...]:
 
 def _by_fields(tracks: Sequence[Track], selection: str) -> tuple[int, ...]:
     wanted: dict[str, list[str]] = {}
-    for part in _NEXT_FIELD.split(selection):
-        key, _, value = part.partition("=")
-        wanted.setdefault(key.strip().lower(), []).append(value)
+    for key, value in _asked(selection):
+        wanted.setdefault(key, []).append(value)
     return tuple(
         track.index
         for track in tracks
         if all(any(_matches(getattr(track, key), value) for value in values) for key, values in wanted.items())
     )
+
+
+def _asked(selection: str) -> list[tuple[str, str]]:
+    """Fields and the values they should have, as a selection gives them."""
+    parts = (part.partition("=") for part in _NEXT_FIELD.split(selection))
+    return [(key.strip().lower(), value) for key, _, value in parts]
 
 
 def _by_name(tracks: Sequence[Track], selection: str) -> tuple[int, ...]:

@@ -91,14 +91,16 @@ class Cone:
         self.predictor, self.reference = predictor, np.minimum(reference, N)
         with torch.inference_mode():
             self._views = [Reference(predictor, view, self.reference) for view in predictor.views]
-            self._bins = self._views[0].output.shape[-1]
-            outputs = (view.output if len(self._views) > 1 else view.output.clone() for view in self._views)
+            outputs = [view.run() for view in self._views]
+            # One view's parts are never put over its output.
+            self._outputs = outputs if len(outputs) > 1 else []
             self.ref: NDArray[np.float32] = predictor.average(outputs)[0].cpu().numpy()
 
     @property
     def nbytes(self) -> int:
         """The memory that is kept: activations, and the reference's outputs."""
-        return self.ref.nbytes + sum(view.nbytes for view in self._views)
+        kept = sum(view.nbytes for view in self._views) + sum(output.nbytes for output in self._outputs)
+        return self.ref.nbytes + kept
 
     def alternatives(self, changes: Sequence[Change], batch_size: int | None = None) -> Iterator[Reached]:
         """What each alternative predicts, in the order of `changes`, each of which is made to the reference.
@@ -133,24 +135,27 @@ class Cone:
     def _averaged(self, parts: list[Part | None]) -> Reached:
         """One alternative's values over all bins that any view reaches."""
         reached = [
-            (self._bins - part.stop, self._bins - part.first) if view.view.reverse else (part.first, part.stop)
+            self._turned(view, part.first, part.stop)
             for view, part in zip(self._views, parts, strict=True)
             if part is not None and part.stop > part.first
         ]
         if not reached:
             return Reached(0, np.empty((len(self.ref), 0), np.float32))
         first, stop = min(lo for lo, _ in reached), max(hi for _, hi in reached)
-        outputs = (self._over(view, part, first, stop) for view, part in zip(self._views, parts, strict=True))
+        outputs = (self._over(i, part, *self._turned(self._views[i], first, stop)) for i, part in enumerate(parts))
         values = self.predictor.average(outputs)[0]
         return Reached(first, np.ascontiguousarray(values.cpu().numpy()))
 
-    def _over(self, view: Reference, part: Part | None, first: int, stop: int) -> Tensor:
-        """(1, rows, stop - first) of one view, from its own 5' end: the reference and over it the part."""
-        if view.view.reverse:
-            first, stop = self._bins - stop, self._bins - first
+    def _turned(self, view: Reference, first: int, stop: int) -> tuple[int, int]:
+        """Bins of the window as bins from a view's own 5' end, or the other way round."""
+        bins = self.ref.shape[1]
+        return (bins - stop, bins - first) if view.view.reverse else (first, stop)
+
+    def _over(self, i: int, part: Part | None, first: int, stop: int) -> Tensor:
+        """(1, rows, stop - first) of view `i`, bins counted as it does: the reference and over it the part."""
         if part is not None and (part.first, part.stop) == (first, stop):
             return part.values[None]
-        values = view.output[..., first:stop].clone()
+        values = self._outputs[i][..., first:stop].clone()
         if part is not None:
             values[0, :, part.first - first : part.stop - first] = part.values
         return values
@@ -183,34 +188,35 @@ class Reference:
     def __init__(self, predictor: Predictor, view: View, reference: Codes):
         self.predictor, self.view = predictor, view
         self.codes = view.of(reference[None])[0]
-        self.output: Tensor  # (1, rows, bins)
         self._lock = threading.Lock()
         self._record: Record | None = None
-        self._remember(Record())
 
     @property
     def nbytes(self) -> int:
-        kept = self._record.nbytes if self._record else 0
-        return kept + (self.output.nbytes if len(self.predictor.views) > 1 else 0)
+        return self._record.nbytes if self._record else 0
 
     @property
     def largest(self) -> int:
         """About the most bytes that an alternative takes in one activation."""
         return self._record.largest if self._record else ACTIVATION_BYTES // self.predictor.batch_size
 
-    def _remember(self, before: Record) -> None:
-        """Run the reference and record it, keeping also what was found missing before."""
-        record = Record(align=before.align, wanted=before.wanted)
+    def run(self, wanted: frozenset[int] = frozenset()) -> Tensor:
+        """What the network gives for the window (1, rows, bins), of which from now on is kept what alternatives need.
+
+        `wanted` : activations to be kept besides those that are known to be read again
+        """
+        align = self._record.align if self._record else {}
+        record = Record(align=dict(align), wanted=wanted)
         run = Pass(record, RULES, self.predictor.layouts, recording=True)
         middle = np.array([len(self.codes) // 2])  # where a change may be, as far as what is kept depends on it
         try:
             values = self.predictor.one_hot(self.codes[None])
             output = self.predictor.module(run.start(values, spanning(middle, middle + 1, len(self.codes))))
         except NotFollowed:
-            self._record, self.output = None, self.predictor.run(self.codes[None])
-            return
-        self.output = _values(output)
+            self._record = None
+            return self.predictor.run(self.codes[None])
         self._record = record
+        return _values(output)
 
     def alternatives(self, changes: Sequence[Change]) -> list[Part | None]:
         """What each change reaches here; None where there is nothing to change."""
@@ -251,7 +257,7 @@ class Reference:
             if key in record.wanted:  # it was found missing before, and it is none of those the reference has
                 self._record = None
             elif self._record is record:
-                self._remember(Record(align=record.align, wanted=record.wanted | {key}))
+                self.run(record.wanted | {key})
 
     def _in_cone(self, record: Record, changes: list[Change]) -> list[Part]:
         lo = np.array([change.start for change in changes])
@@ -264,7 +270,7 @@ class Reference:
             return [Part(0, values) for values in _values(output)]
         values, span = output.stretch.values, output.stretch.span
         return [
-            Part(lo, values[b, :, lo - start : hi - start])
+            Part(int(lo), values[b, :, lo - start : hi - start])
             for b, (lo, hi, start) in enumerate(zip(span.lo, span.hi, span.start, strict=True))
         ]
 

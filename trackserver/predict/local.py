@@ -6,7 +6,7 @@ Each rule is asked with the operation's own arguments and says None where they a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -17,75 +17,12 @@ from torch.nn import functional as F
 
 from trackserver.models import layers
 from trackserver.predict import sums
-from trackserver.predict.patch import Pass, Patch, Rule, Step, axes, patches_in
-from trackserver.predict.stretch import Ints, Span, columns, placed, put, rows
+from trackserver.predict.patch import Pass, Patch, Rule, Step, axes
+from trackserver.predict.pointwise import cat, places, pointwise_rules
+from trackserver.predict.stretch import Ints, Span, columns, put, rows
 
 # A convolution's output is kept besides its input where each number kept saves every alternative so many products.
 SAVED = 4
-
-# Of each position by itself: methods, functions of torch and of torch.nn.functional by these names, and their
-# counterparts that work in place.
-POINTWISE = """
-    add sub subtract rsub mul multiply div divide true_divide neg negative abs square sqrt rsqrt pow reciprocal exp exp2
-    expm1 log log1p log2 sigmoid tanh erf sin cos relu relu6 gelu silu mish elu selu celu softplus softsign logsigmoid
-    leaky_relu hardtanh hardsigmoid hardswish hardshrink softshrink tanhshrink threshold clamp clamp_min clamp_max clip
-    where maximum minimum addcmul addcdiv lerp logaddexp gt ge lt le eq ne clone nan_to_num logit
-    __radd__ __rsub__ __rmul__ __rdiv__ __rtruediv__ __pow__
-""".split()
-
-
-def pointwise(func: Callable[..., Tensor], run: Pass, *args: Any, **kwargs: Any) -> Step | None:
-    patches = list(patches_in((args, kwargs)))
-    first = patches[0]
-    if func in (torch.where, torch.ops.aten.where.default) and len(args) + len(kwargs) < 3:
-        return None  # the places where it is true
-    if any(not _alike(first, part) for part in (*args, *kwargs.values()) if isinstance(part, Tensor)):
-        return None
-    span, origin, reads = _together(run, patches)
-
-    def apply() -> Tensor:
-        def held(part: Any) -> Any:
-            return _over(run, part, span) if isinstance(part, Patch) else part
-
-        return func(*map(held, args), **{name: held(part) for name, part in kwargs.items()})
-
-    return Step(span, apply, origin, reads, merged=first.stretch.merged)
-
-
-def _alike(x: Patch, other: Tensor) -> bool:
-    """Whether position by position the other is as long as `x`, or one for all positions and windows."""
-    if isinstance(other, Patch):
-        one, two = x.stretch, other.stretch
-        return axes(x) == other.ndim and one.span.n == two.span.n and one.merged == two.merged
-    if other.ndim == 0:
-        return True
-    fits = other.shape[-1] == 1 and other.ndim <= axes(x) and (other.ndim < axes(x) or other.shape[0] == 1)
-    return fits and not x.stretch.merged
-
-
-def _together(run: Pass, patches: Sequence[Patch]) -> tuple[Span, int | None, tuple[Patch, ...]]:
-    """The span of all, the operation it is from if not a new one, and those of whom more is read than is held."""
-    first = patches[0].stretch
-    if len(patches) == 1:
-        return first.span, first.origin, ()
-    spans = [patch.stretch.span for patch in patches]
-    lo, hi = _union(spans)
-    if all(span.same(first.span) for span in spans[1:]):
-        return first.span._replace(lo=lo, hi=hi), first.origin, ()
-    span = run.span(lo, hi, first.span.n)
-    return span, None, tuple(patch for patch in patches if not patch.stretch.span.same(span))
-
-
-def _union(spans: Sequence[Span]) -> tuple[Ints, Ints]:
-    """An empty stretch has no place of its own."""
-    lo = reduce(np.minimum, [np.where(span.lo < span.hi, span.lo, span.n) for span in spans])
-    return placed(lo, reduce(np.maximum, [span.hi for span in spans]))
-
-
-def _over(run: Pass, x: Patch, span: Span) -> Tensor:
-    if x.stretch.span.same(span):
-        return x.stretch.values
-    return columns(run.read(x, span.start, span.width).contiguous())
 
 
 def batch_norm(
@@ -200,19 +137,22 @@ def _conv_of_change(run: Pass, key: int, x: Patch, weight: Tensor, span: Span, l
     reach = (taps.shape[1] - 1) * dilation
     flat = change.reshape(batch * width, -1)
     added = change.new_zeros(batch, width + reach, len(weight))
+    # Few channels are too small a product for each tap.
+    at_once = (flat @ taps.flatten(0, 1).T).unflatten(1, taps.shape[:2]) if len(weight) < taps.shape[1] else None
     for tap in range(taps.shape[1]):
         first = reach - tap * dilation
-        added[:, first : first + width] += (flat @ taps[:, tap].T).unflatten(0, (batch, width))
+        product = flat @ taps[:, tap].T if at_once is None else at_once[..., tap]
+        added[:, first : first + width] += product.unflatten(0, (batch, width))
     whole = run.reference(key, span.start, span.width)
     put(whole, span.start, added, x.stretch.span.start + left - reach, add=True)
     return columns(whole)
 
 
-def max_pool(run: Pass, x: Patch, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+def max_pool(run: Pass, x: Patch, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
              ceil_mode: bool = False, return_indices: bool = False) -> Step | None:  # fmt: skip
     if x.stretch.merged or ceil_mode or return_indices:
         return None
-    kernel, padding, dilation = _one(kernel), _one(padding), _one(dilation)
+    kernel, padding, dilation = _one(kernel_size), _one(padding), _one(dilation)
     stride = kernel if stride is None or stride == [] else _one(stride)
     reach = (kernel - 1) * dilation
     aligned = stride == reach + 1 and not padding and run.want_aligned(x, stride)
@@ -229,9 +169,9 @@ def max_pool(run: Pass, x: Patch, kernel: Any, stride: Any = None, padding: Any 
     return Step(span, apply, reads=() if aligned else _beyond(x, start, width))
 
 
-def avg_pool(run: Pass, x: Patch, kernel: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+def avg_pool(run: Pass, x: Patch, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
              count_include_pad: bool = True) -> Step | None:  # fmt: skip
-    kernel, padding = _one(kernel), _one(padding)
+    kernel, padding = _one(kernel_size), _one(padding)
     if x.stretch.merged or ceil_mode or (padding and not count_include_pad):
         return None
     stride = kernel if stride is None or stride == [] else _one(stride)
@@ -292,25 +232,18 @@ def _per_axis(index: Any, ndim: int) -> list[Any] | None:
     return [*items[:at], *[slice(None)] * (ndim - named), *items[at + 1 :]]
 
 
+def aten_slice(run: Pass, x: Patch, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Step | None:
+    index = [slice(None)] * axes(x)
+    index[dim] = slice(start, end, step)
+    return getitem(run, x, tuple(index))
+
+
 def pad(run: Pass, x: Patch, widths: Sequence[int], mode: str = "constant", value: float | None = None) -> Step | None:
     if x.stretch.merged or mode != "constant" or len(widths) != 2 or min(widths) < 0:
         return None
     span, (left, right) = x.stretch.span, widths
-    lo, hi = placed(span.lo + left, np.where(span.lo < span.hi, span.hi + left, 0))
-    moved = Span(lo, hi, span.start + left, span.width, span.n + left + right)
+    moved = Span(span.lo + left, span.hi + left, span.start + left, span.width, span.n + left + right)
     return Step(moved, lambda: x.stretch.values, views=True)
-
-
-def cat(run: Pass, parts: Sequence[Tensor], dim: int = 0) -> Step | None:
-    """Of channels."""
-    patches = [part for part in parts if isinstance(part, Patch)]
-    x = patches[0]
-    if len(patches) != len(parts) or dim % axes(x) in (0, axes(x) - 1) or x.stretch.merged:
-        return None
-    if not all(_alike(x, patch) for patch in patches):
-        return None
-    span, origin, reads = _together(run, patches)
-    return Step(span, lambda: torch.cat([_over(run, part, span) for part in patches], dim), origin, reads)
 
 
 def flatten(run: Pass, x: Patch, start_dim: int = 0, end_dim: int = -1) -> Step | None:
@@ -321,8 +254,14 @@ def flatten(run: Pass, x: Patch, start_dim: int = 0, end_dim: int = -1) -> Step 
 
 def reshape(run: Pass, x: Patch, *shape: Any) -> Step | None:
     """As `flatten`, in other words."""
-    sizes = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
-    if axes(x) != 3 or len(sizes) != 2 or sizes[0] not in (-1, len(x)) or sizes[1] not in (-1, x.shape[1] * x.shape[2]):
+    sizes = shape[0] if len(shape) == 1 else shape
+    if (
+        axes(x) != 3
+        or not isinstance(sizes, list | tuple)
+        or len(sizes) != 2
+        or sizes[0] not in (-1, len(x))
+        or sizes[1] not in (-1, x.shape[1] * x.shape[2])
+    ):
         return None
     return _merged(x)
 
@@ -344,34 +283,8 @@ def same(run: Pass, x: Patch, *args: Any, **kwargs: Any) -> Step | None:
     return Step(x.stretch.span, lambda: x.stretch.values, x.stretch.origin, views=True, merged=x.stretch.merged)
 
 
-def _places(name: str) -> Iterator[Any]:
-    """What torch calls by a name."""
-    yield from (getattr(place, name) for place in (Tensor, torch, F) if hasattr(place, name))
-    packet = getattr(torch.ops.aten, name, None)
-    if packet is not None:
-        yield from (getattr(packet, overload) for overload in packet.overloads())
-
-
-def _pointwise_rules() -> Iterator[tuple[Any, Rule]]:
-    for name in POINTWISE:
-        for func in _places(name):
-            yield func, Rule(partial(pointwise, func), flag=_flag(func))
-        for func in () if name.startswith("__") else _places(f"{name}_"):
-            yield func, Rule(partial(pointwise, func), in_place=True)
-    # Where torch.nn.functional calls another by this name.
-    yield F.threshold, Rule(partial(pointwise, F.threshold), flag=3)
-
-
-def _flag(func: Any) -> int | None:
-    """The place of its argument `inplace`, where it has one."""
-    if not inspect.isfunction(func):
-        return None
-    names = func.__code__.co_varnames[: func.__code__.co_argcount]
-    return names.index("inplace") if "inplace" in names else None
-
-
 def _rules() -> Mapping[Any, Rule]:
-    table = dict(_pointwise_rules())
+    table = dict(pointwise_rules())
     named: dict[str, Callable[..., Step | None]] = {
         "conv1d": conv1d, "max_pool1d": max_pool, "avg_pool1d": avg_pool, "__getitem__": getitem, "pad": pad,
         "cat": cat, "concat": cat, "flatten": flatten, "reshape": reshape, "view": reshape, "contiguous": same,
@@ -380,11 +293,16 @@ def _rules() -> Mapping[Any, Rule]:
         "sum": partial(sums.summed, False),
     }  # fmt: skip
     for name, step in named.items():
-        table.update((func, Rule(step)) for func in _places(name))
+        table.update((func, _rule(step)) for func in places(name))
     dropouts = (F.dropout, F.dropout1d, F.alpha_dropout, F.feature_alpha_dropout, torch.ops.aten.dropout.default)
-    table.update((func, Rule(dropout)) for func in dropouts)
-    table.update(dict.fromkeys((torch.batch_norm, torch.ops.aten.batch_norm.default), Rule(aten_batch_norm)))
-    return table | {F.batch_norm: Rule(batch_norm), layers.max_pool: Rule(max_pool)}
+    table.update((func, _rule(dropout)) for func in dropouts)
+    table.update(dict.fromkeys((torch.batch_norm, torch.ops.aten.batch_norm.default), _rule(aten_batch_norm)))
+    table[torch.ops.aten.slice.Tensor] = _rule(aten_slice)
+    return table | {F.batch_norm: _rule(batch_norm), layers.max_pool: _rule(max_pool)}
+
+
+def _rule(step: Callable[..., Step | None]) -> Rule:
+    return Rule(step, names=frozenset(inspect.signature(step).parameters))
 
 
 RULES = _rules()

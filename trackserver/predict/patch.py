@@ -11,14 +11,14 @@ A network that does not do the same operations for an alternative as for the ref
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trackserver.predict.stretch import Ints, Layouts, Span, equal, index_of, put, rows, spanning
+from trackserver.predict.stretch import Ints, Layouts, Record, Span, equal, index_of, put, rows, spanning
 
 WHOLE = 4  # what a network goes on to make of a whole activation is so many times as large, at a guess
 
@@ -117,29 +117,11 @@ class Rule(NamedTuple):
     """`step` makes a Step of the arguments, or None where this use of the operation is not local."""
 
     step: Callable[..., Step | None]
-    in_place: bool = False
     flag: int | None = None  # the place of an argument `inplace`
+    names: frozenset[str] | None = None  # of the arguments it knows; None for all but `out`
 
-
-@dataclass
-class Record:
-    """A reference's way through a network."""
-
-    steps: list[tuple[Any, Any]] = field(default_factory=list)
-    kept: dict[int, Tensor] = field(default_factory=dict)  # (n, ...): positions first, a stretch of which is one piece
-    results: dict[int, Tensor] = field(default_factory=dict)  # (1, ...), of what has no positions
-    align: dict[int, int] = field(default_factory=dict)
-    wanted: set[int] = field(default_factory=set)  # to be kept besides what the rules ask for
-    largest: int = 1  # about the most bytes an alternative has in one activation
-
-    @property
-    def nbytes(self) -> int:
-        held = {
-            tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
-            for tensors in (self.kept, self.results)
-            for tensor in tensors.values()
-        }
-        return sum(held.values())
+    def knows(self, kwargs: dict[str, Any]) -> bool:
+        return "out" not in kwargs if self.names is None else kwargs.keys() <= self.names
 
 
 class Pass:
@@ -173,21 +155,31 @@ class Pass:
         if x.stretch.span.n < width:
             return False
         if self.recording:
-            align = self.record.align
-            align[x.stretch.origin] = int(np.lcm(align.get(x.stretch.origin, 1), width))
+            self._align(x.stretch.origin, width)
         return True
+
+    def joins(self, patches: Sequence[Patch]) -> None:
+        """The operation for which a rule is asked puts these patches' spans together."""
+        if self.recording:
+            self.record.joined[self.key] = tuple(patch.stretch.origin for patch in patches)
+
+    def _align(self, key: int, width: int) -> None:
+        self.record.align[key] = int(np.lcm(self.record.align.get(key, 1), width))
+        for origin in self.record.joined.get(key, ()):
+            self._align(origin, width)
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], patches: list[Patch]) -> Any:
         if func in METADATA:
             return self._about(func, args, kwargs, patches[0])
         rule = self.rules.get(func)
-        if rule and "out" not in kwargs and all(patch.whole is None for patch in patches):
-            in_place = rule.in_place or _flagged(rule, args, kwargs)
-            if not in_place or isinstance(args[0], Patch):
-                step = rule.step(self, *args, **kwargs)
-                if step is not None:
-                    return self._take(func, args, kwargs, step, patches[0], in_place)
-        return self._in_full(func, args, kwargs, patches)
+        in_place = _changes_first(func) or (rule is not None and _flagged(rule, args, kwargs))
+        if in_place and not (args and isinstance(args[0], Patch) and not args[0].views[0]):
+            raise NotFollowed
+        if rule and rule.knows(kwargs) and all(patch.whole is None for patch in patches):
+            step = rule.step(self, *args, **kwargs)
+            if step is not None:
+                return self._take(func, args, kwargs, step, patches[0], in_place)
+        return self._in_full(func, args, kwargs, patches, in_place)
 
     def _about(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], patch: Patch) -> Any:
         if patch.whole is not None:
@@ -203,8 +195,6 @@ class Pass:
         self.done = key
         if step.apply is None:
             return first
-        if in_place and first.views[0]:
-            raise NotFollowed
         if self.recording:
             for patch in step.reads:
                 self._keep(patch)
@@ -243,11 +233,13 @@ class Pass:
         elif self.done >= len(self.record.steps) or not equal(self.record.steps[self.done], (func, facts)):
             raise NotFollowed
 
-    def _in_full(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], patches: list[Patch]) -> Any:
-        target = args[0] if args and _changes_first(func) and isinstance(args[0], Patch) else None
-        views = next((patch.views for patch in patches if patch.views[0]), [False])
-        if "out" in kwargs or (target is not None and target.views[0]):
+    def _in_full(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], patches: list[Patch], in_place: bool
+    ) -> Any:
+        if "out" in kwargs:
             raise NotFollowed
+        target = args[0] if in_place else None
+        views = next((patch.views for patch in patches if patch.views[0]), [False])
         whole = {id(patch): self._made_whole(patch) for patch in patches}
         result = func(*_mapped(args, lambda patch: whole[id(patch)]), **_mapped(kwargs, lambda patch: whole[id(patch)]))
         for patch in patches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,17 +39,12 @@ def spanning(lo: Ints, hi: Ints, n: int, align: int = 1) -> Span:
     """The span of these stretches, cut to the n positions; what is held begins and, but for the end, ends at multiples
     of `align`, as a pool of that width needs it.
     """
-    lo, hi = placed(np.clip(lo, 0, n), np.clip(hi, 0, n))
+    lo = np.clip(lo, 0, n)
+    hi = np.clip(hi, lo, n)
     first, last = lo // align * align, np.minimum(-(-hi // align) * align, n)
     width = int(max((last - first).max(), align))
     width = min(width + (n - width) % align, n)
     return Span(lo, hi, np.minimum(first, n - width), width, n)
-
-
-def placed(lo: Ints, hi: Ints) -> tuple[Ints, Ints]:
-    """Stretches of which the empty ones, which may be anywhere, all begin at the first position."""
-    some = lo < hi
-    return np.where(some, lo, 0), np.where(some, hi, 0)
 
 
 def rows(values: Tensor) -> Tensor:
@@ -79,6 +75,28 @@ def put(whole: Tensor, start: Ints, piece: Tensor, at: Ints, *, add: bool = Fals
 
 def index_of(places: NDArray[np.int64], device: torch.device) -> Tensor:
     return torch.from_numpy(places).to(device)
+
+
+@dataclass
+class Record:
+    """A reference's way through a network."""
+
+    steps: list[tuple[Any, Any]] = field(default_factory=list)
+    kept: dict[int, Tensor] = field(default_factory=dict)  # (n, ...): positions first, a stretch of which is one piece
+    results: dict[int, Tensor] = field(default_factory=dict)  # (1, ...), of what has no positions
+    align: dict[int, int] = field(default_factory=dict)  # operation -> what its span is a multiple of
+    joined: dict[int, tuple[int, ...]] = field(default_factory=dict)  # operation -> those whose spans it puts together
+    wanted: frozenset[int] = frozenset()  # to be kept besides what the rules ask for
+    largest: int = 1  # about the most bytes an alternative has in one activation
+
+    @property
+    def nbytes(self) -> int:
+        held = {
+            tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+            for tensors in (self.kept, self.results)
+            for tensor in tensors.values()
+        }
+        return sum(held.values())
 
 
 class Layouts:

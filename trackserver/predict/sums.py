@@ -53,10 +53,12 @@ def matmul(run: Pass, x: Patch, other: Tensor) -> Step | None:
     return Step(None, apply, reads=(x,), keeps=True)
 
 
-def summed(mean: bool, run: Pass, x: Patch, dim: Any = None, keepdim: bool = False, **other: Any) -> Step | None:
+def summed(
+    mean: bool, run: Pass, x: Patch, dim: Any = None, keepdim: bool = False, dtype: object = None
+) -> Step | None:
     """The sum or the mean over positions."""
     dim = dim[0] if isinstance(dim, list | tuple) and len(dim) == 1 else dim
-    if not isinstance(dim, int) or dim % axes(x) != axes(x) - 1 or x.stretch.merged or other:
+    if not isinstance(dim, int) or dim % axes(x) != axes(x) - 1 or x.stretch.merged or dtype is not None:
         return None
     key = run.key
 

@@ -25,6 +25,7 @@ from trackserver.models.card import ModelCard, write_card
 from trackserver.predict import metrics
 from trackserver.predict.evaluation import evaluate
 from trackserver.predict.targets import FOLDS, FoldWindow, TrainingTrack, Window, load_windows, of_fold, read_folds
+from trackserver.predict.windows import on_bins
 
 try:
     import torch
@@ -95,7 +96,9 @@ def train(
     with seeded(seed), registry.staged(directory) as stage:
         fitted = fit(goal, card, windows, clock, seed, resolve_device(device), progress)
         progress(0.95, "measuring")
-        card = replace(card, provenance=_provenance(goal, genome, fitted, clock, seed))
+        card = replace(
+            card, provenance=_provenance(goal, genome, fitted, clock, seed) | {"folds": _folds(windows, assembly)}
+        )
         card = _write(stage, card, fitted, windows, goal)
     progress(1.0, "done")
     return card
@@ -197,6 +200,12 @@ def _provenance(goal: Goal, genome: Genome, fitted: Fitted, clock: Clock, seed: 
         "trackserver": __version__,
         "torch": torch.__version__,
     }
+
+
+def _folds(windows: Sequence[Window], assembly: Assembly) -> dict[str, list[list[str | int]]]:
+    """Where each fold lies, `[chrom, start, end]`, so that effects there can say so."""
+    loci = {fold: on_bins([window.locus for window in of_fold(windows, fold)], assembly, 1) for fold in FOLDS}
+    return {fold: [[locus.chrom, locus.start, locus.end] for locus in found] for fold, found in loci.items()}
 
 
 def _write(stage: Path, card: ModelCard, fitted: Fitted, windows: Sequence[Window], goal: Goal) -> ModelCard:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trackserver.predict.engine import Predictor
 
 MOST_UNKNOWN = 0.75  # share of N in a window beyond which a prediction says nothing about the place
+ANSWERS = 2  # counts the forms that answers have had: a stored one of an earlier form is not given to a new question
 SHARED = 16  # windows of a model of many bins begin at places a sixteenth of what it predicts apart
 
 
@@ -49,7 +50,7 @@ class Question:
     @cached_property
     def id(self) -> str:
         asked = [
-            self.model, self.weights_sha256, self.assembly, self.fasta_sha256,
+            ANSWERS, self.model, self.weights_sha256, self.assembly, self.fasta_sha256,
             [str(variant) for variant in self.variants], list(self.tracks), asdict(self.reading),
             *(["full"] if self.full else []),
         ]  # fmt: skip

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trackserver.errors import DataError
 from trackserver.genome.locus import Locus
 from trackserver.models.card import ModelCard
 from trackserver.variants.effect import Effect
@@ -37,7 +38,8 @@ class TrackScores:
     log2fc, log2fc2001 : log2 of ALT over REF, each summed over these bp, with the track's pseudocount added to each
         bin so that a fold change of nothing stays small (AlphaGenome's DIFF_LOG2_SUM)
     log_odds : of probabilities log2 odds of ALT less that of REF at the bin `at` (DeepSEA); None of others
-    size : what the track counts in impact and ranks by: |Δ| at the bin `at` of a probability, else |log2fc|
+    size : what the track counts in impact and ranks by: |Δ| at the bin `at` of a probability or a
+        sequence class, else |log2fc|
     verdict : of probabilities `none`, `moderate` from |Δ| 0.2 on, `strong` from 0.5 on; empty of others
     activity : the larger of REF and ALT, summed over 501 bp
     effect_percentile, activity_percentile : the share, in per cent, of the background's variants whose size, or
@@ -67,24 +69,43 @@ class TrackScores:
     max_value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Background:
-    """What random variants do to each track of a model: sorted (n, T) sizes and activities, rows of all its tracks."""
+    """What random variants do to the tracks of a model.
 
+    `sizes` and `activities` are float32 (T, n), each row sorted; `tracks` (T,) are the model's indices of the rows.
+    """
+
+    tracks: tuple[int, ...]
     sizes: NDArray[np.float32]
     activities: NDArray[np.float32]
 
-    def percentiles(self, tracks: tuple[int, ...], columns: Mapping[str, Column]) -> dict[str, Column]:
-        pairs = (("effect_percentile", self.sizes, "size"), ("activity_percentile", self.activities, "activity"))
-        return {name: _percentiles(held[:, list(tracks)], columns[of]) for name, held, of in pairs}
+    def __post_init__(self) -> None:
+        if self.sizes.shape != self.activities.shape or len(self.sizes) != len(self.tracks) or not self.sizes.size:
+            raise DataError("A background needs as many rows of sizes and of activities as it has tracks.")
+
+    @cached_property
+    def _row(self) -> dict[int, int]:
+        return {track: row for row, track in enumerate(self.tracks)}
+
+    def percentiles(self, track: int, size: float, activity: float) -> tuple[float, float] | None:
+        """The shares, in per cent, of its variants whose size and whose activity is smaller; None of other tracks."""
+        if (row := self._row.get(track)) is None:
+            return None
+        return _share(self.sizes[row], size), _share(self.activities[row], activity)
+
+
+def _share(held: NDArray[np.float32], value: float) -> float:
+    return 100 * int(np.searchsorted(held, np.float32(value))) / len(held)
 
 
 def rank(effect: Effect, card: ModelCard, background: Background | None = None) -> list[TrackScores]:
     """Scores of every track, the largest size first; ties by index."""
     scored = columns(effect, card)
-    shares = background.percentiles(effect.tracks, scored) if background else {}
-    names = ("sad", "log_sad", "d1", "d2", "sum501", "sum2001", "log2fc", "log2fc2001", "size", "activity", "ref", "alt",
-             "delta", "max_value")  # fmt: skip
+    asked = zip(effect.tracks, scored["size"], scored["activity"], strict=True)
+    shares = [_shares(background, *row) for row in asked]
+    names = ("sad", "log_sad", "d1", "d2", "sum501", "sum2001", "log2fc", "log2fc2001", "size", "activity", "ref",
+             "alt", "delta", "max_value")  # fmt: skip
     lists = {name: scored[name].tolist() for name in names}
     odds = scored["log_odds"].tolist() if card.probability else [None] * len(effect.tracks)
     bins = scored["bin"].tolist()
@@ -95,8 +116,8 @@ def rank(effect: Effect, card: ModelCard, background: Background | None = None) 
             log_odds=odds[row],
             verdict=verdict_of(lists["delta"][row]) if card.probability else "",
             max_abs_delta=abs(lists["delta"][row]),
-            effect_percentile=_of(shares, "effect_percentile", row),
-            activity_percentile=_of(shares, "activity_percentile", row),
+            effect_percentile=shares[row][0],
+            activity_percentile=shares[row][1],
             **{name: lists[name][row] for name in names},
         )
         for row, track in enumerate(effect.tracks)
@@ -104,8 +125,10 @@ def rank(effect: Effect, card: ModelCard, background: Background | None = None) 
     return sorted(rows, key=lambda scores: (-scores.size, scores.index))
 
 
-def _of(shares: Mapping[str, Column], name: str, row: int) -> float | None:
-    return float(shares[name][row]) if name in shares else None
+def _shares(
+    background: Background | None, track: int, size: float, activity: float
+) -> tuple[float, float] | tuple[None, None]:
+    return (background.percentiles(track, size, activity) if background else None) or (None, None)
 
 
 def columns(effect: Effect, card: ModelCard) -> dict[str, Column]:
@@ -115,7 +138,8 @@ def columns(effect: Effect, card: ModelCard) -> dict[str, Column]:
     scored = {name: reduce(add, (part[name] for part in parts)) / len(parts) for name in parts[0]}
     if card.probability:
         shown["log_odds"] = log_odds(shown["alt"]) - log_odds(shown["ref"])
-    size = np.abs(shown["delta"]) if card.probability else np.abs(scored["log2fc"])
+    by_difference = card.probability or card.head == "classes"  # a class's score may be negative: no fold change then
+    size = np.abs(shown["delta"]) if by_difference else np.abs(scored["log2fc"])
     return {**scored, **shown, "size": size}
 
 
@@ -139,8 +163,8 @@ def _scored(effect: Effect, alt: Column, card: ModelCard) -> dict[str, Column]:
         "d2": np.sqrt((delta**2).sum(axis=1)),
         "sum501": delta[:, narrow].sum(axis=1),
         "sum2001": delta[:, wide].sum(axis=1),
-        "log2fc": _fold(ref[:, narrow], alt[:, narrow], pseudo),
-        "log2fc2001": _fold(ref[:, wide], alt[:, wide], pseudo),
+        "log2fc": fold_change(ref[:, narrow], alt[:, narrow], pseudo),
+        "log2fc2001": fold_change(ref[:, wide], alt[:, wide], pseudo),
         "activity": np.maximum(ref[:, narrow].sum(axis=1), alt[:, narrow].sum(axis=1)),
     }
 
@@ -150,7 +174,8 @@ def _log1p2(values: Column) -> Column:
     return np.log2(np.maximum(values, 0) + 1)
 
 
-def _fold(ref: Column, alt: Column, pseudo: Column) -> Column:
+def fold_change(ref: Column, alt: Column, pseudo: Column) -> Column:
+    """log2 of ALT over REF (T, bins), each summed with its track's pseudocount (T,) added to each bin."""
     totals = ((np.maximum(values, 0) + pseudo[:, None]).sum(axis=1) for values in (ref, alt))
     of_ref, of_alt = (np.log2(total) for total in totals)
     return np.asarray(of_alt - of_ref)
@@ -190,9 +215,3 @@ def bins_around(effect: Effect, width: int) -> slice:
 def bin_locus(effect: Effect, index: int) -> Locus:
     start = effect.origin + index * effect.bin_width
     return Locus(effect.locus.chrom, max(start, 0), min(start + effect.bin_width, effect.locus.end))
-
-
-def _percentiles(background: NDArray[np.float32], values: Column) -> Column:
-    """For each track the share of its background, in per cent, that is smaller."""
-    ranks = (background < values[None]).sum(axis=0)
-    return 100 * ranks / max(len(background), 1)

@@ -12,7 +12,9 @@ from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
 from trackserver import __version__
+from trackserver.web.batches import MOST_AT_ONCE, PAGE_OF_ROWS, AskedBatch
 from trackserver.web.effects import AskedEffect
+from trackserver.web.mutagenesis import AskedMutagenesis
 from trackserver.web.register import AskedFile
 from trackserver.web.state import here
 from trackserver.web.tilesets import MOST, ORDERS, PAGE
@@ -131,6 +133,18 @@ TABLE: dict[str, tuple[Route, ...]] = {
         Route("POST", "/api/v1/effects/", "The effect of a variant: at once where it is known, else it is queued.",
               body=AskedEffect, statuses=(200, 202)),
         Route("GET", "/api/v1/effects/<effect_id>/", "An effect, or how far it is."),
+        Route("POST", "/api/v1/mutagenesis/", "What every base of a locus does: at once where known, else queued.",
+              body=AskedMutagenesis, statuses=(200, 202)),
+        Route("GET", "/api/v1/mutagenesis/<mutagenesis_id>/", "A saturation mutagenesis, or how far it is."),
+        Route("POST", "/api/v1/batches/", "Score a list of variants; its rows are there as they are ready.",
+              body=AskedBatch, statuses=(200, 202)),
+        Route("GET", "/api/v1/batches/<batch_id>/", "A list of variants: how far it is, and a page of its rows.",
+              (Query("start", "rows before the page", schema=_whole(10**9, 0)),
+               Query("count", "rows of the page", schema=_whole(MOST_AT_ONCE, PAGE_OF_ROWS)),
+               Query("order", "of the input, or the largest impact first", schema=_choice("input", "rank")))),
+        Route("GET", "/api/v1/batches/<batch_id>.tsv", "Its rows so far as tab-separated values.",
+              gives=("text/tab-separated-values",)),
+        Route("GET", "/api/v1/batches/<batch_id>.vcf", "The list as a VCF with its scores in INFO.", gives=(TEXT,)),
         Route("GET", "/api/v1/jobs/", "Computations and how far they are."),
         Route("GET", "/api/v1/jobs/<job_id>/", "One computation."),
     ),

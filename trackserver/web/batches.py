@@ -1,0 +1,140 @@
+"""Lists of variants in, tables out: checked at once, scored row by row while others' questions go first."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trackserver.catalogue import posted
+from trackserver.catalogue.effects import default_model
+from trackserver.errors import InvalidRequest, NeedsTorch, UnknownJob
+from trackserver.jobs import DONE, FAILED, QUEUED, RUNNING
+from trackserver.models.card import first_problem
+from trackserver.predict.reading import MOST_SHIFTS
+from trackserver.web.site import can_predict
+from trackserver.web.state import body, here
+
+blueprint = Blueprint("batches", __name__, url_prefix="/api/v1/batches")
+
+PAGE_OF_ROWS, MOST_AT_ONCE = 100, 1000
+STOPPED = "stopped"  # of a list that no job works on any more
+
+
+class AskedBatch(BaseModel):
+    """Variants, one an entry, or a VCF as text; a list may be sent as it is instead, and the rest in the address."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    variants: list[Annotated[str, Field(min_length=1)]] | None = Field(default=None, max_length=posted.MOST_ROWS)
+    vcf: str | None = None
+    model: str = ""
+    assembly: str = ""
+    tracks: str | list[int] | None = None
+    ensemble: list[Literal["rc", "none"]] | None = None
+    shifts: list[int] | None = Field(default=None, max_length=MOST_SHIFTS)
+    squashed: bool = False
+    full: bool = False
+    lift_from: str = ""
+    every: str = ""
+
+
+@blueprint.post("/")
+def create() -> tuple[Response, int]:
+    site = here().site
+    if not can_predict():
+        raise NeedsTorch()
+    asked, sent = _asked()
+    batch_id = posted.post(site, sent, asked)
+    if not posted.ledger_of(site, batch_id).is_ranked():
+        here().jobs.submit(batch_id, "batch", asked)
+    found = _described(batch_id) | {"preflight": posted.checked(site, batch_id)}
+    return jsonify(found), 200 if found["status"] == DONE else 202
+
+
+@blueprint.get("/<batch_id>/")
+def show(batch_id: str) -> Response:
+    found = _described(batch_id)
+    start, count = _number("start", 0, 10**9), _number("count", PAGE_OF_ROWS, MOST_AT_ONCE)
+    by_rank = _order() == "rank"
+    rows = posted.ledger_of(here().site, batch_id).rows(start, count, by_rank)
+    return jsonify(found | {"start": start, "rows": [row.described() for row in rows]})
+
+
+@blueprint.get("/<batch_id>.tsv")
+def as_tsv(batch_id: str) -> Response:
+    return _file(batch_id, ".tsv", "text/tab-separated-values")
+
+
+@blueprint.get("/<batch_id>.vcf")
+def as_vcf(batch_id: str) -> Response:
+    return _file(batch_id, ".vcf", "text/plain")
+
+
+def _file(batch_id: str, kind: str, mimetype: str) -> Response:
+    answer = Response(posted.export(here().site, batch_id, kind), mimetype=mimetype)
+    answer.headers["Content-Disposition"] = f'attachment; filename="{batch_id}{kind}"'
+    return answer
+
+
+def _described(batch_id: str) -> dict[str, Any]:
+    """How far a list is, and its job."""
+    ledger = posted.ledger_of(here().site, batch_id)
+    found = {"id": batch_id, "status": DONE, "position": 0} | posted.described(here().site, batch_id)
+    if ledger.is_ranked():
+        return found
+    try:
+        job = here().jobs.get(batch_id)
+    except UnknownJob:
+        return found | {"status": STOPPED}
+    if job.status == DONE:  # just now
+        return found | {"status": DONE if ledger.is_ranked() else STOPPED}
+    # Between two slices it waits for whoever else does, but has begun.
+    status = RUNNING if job.status == QUEUED and found["scored"] else job.status
+    failure = {"error": job.error, "code": job.code} if job.status == FAILED else {}
+    return found | {"status": status, "position": job.position} | failure
+
+
+def _asked() -> tuple[dict[str, Any], bytes]:
+    """The question as `catalogue.listed.prepare` takes it, and the list."""
+    if request.mimetype == "application/json":
+        given = body(AskedBatch)
+        if (given.variants is None) == (given.vcf is None):
+            raise InvalidRequest("Send either variants, a list, or vcf, a text.")
+        text = given.vcf if given.vcf is not None else "\n".join(" ".join(v.split("\n")) for v in given.variants or [])
+        sent = text.encode()
+    else:
+        given, sent = _in_address(), request.get_data()
+    asked = given.model_dump(exclude={"variants", "vcf"})
+    tracks = asked["tracks"]
+    return asked | {
+        "model": asked["model"] or default_model(here().site),
+        "assembly": asked["assembly"] or None,
+        "tracks": (",".join(map(str, tracks)) if isinstance(tracks, list) else tracks) or None,
+    }, sent
+
+
+def _in_address() -> AskedBatch:
+    """What a request with a list for its body asks for: `?model=&shifts=-1,0,1`."""
+    words: dict[str, Any] = request.args.to_dict()
+    for name in {"ensemble", "shifts"} & words.keys():
+        words[name] = words[name].split(",")
+    try:
+        return AskedBatch.model_validate(words)
+    except ValidationError as error:
+        raise InvalidRequest(f"The address cannot be read: {first_problem(error)}.") from error
+
+
+def _number(name: str, default: int, most: int) -> int:
+    text = request.args.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 12 and int(text) <= most):
+        raise InvalidRequest(f"'{name}' should be a whole number from 0 to {most:,}.")
+    return int(text)
+
+
+def _order() -> str:
+    order = request.args.get("order", "input")
+    if order not in ("input", "rank"):
+        raise InvalidRequest("'order' should be input or rank.")
+    return order
