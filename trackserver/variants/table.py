@@ -141,10 +141,10 @@ class Blocks:
     """A file packed in bgzip's blocks, which tabix and gzip both read; the same bytes whenever it is written."""
 
     def __init__(self, raw: IO[bytes]):
-        from Bio.bgzf import BgzfWriter
+        from Bio import bgzf
 
-        self.raw = raw
-        self.writer = BgzfWriter(fileobj=raw, mode="wb")
+        library: Any = bgzf  # it carries no types
+        self.writer = library.BgzfWriter(fileobj=raw, mode="wb")
 
     def write(self, data: bytes) -> int:
         self.writer.write(data)

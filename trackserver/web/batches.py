@@ -27,7 +27,7 @@ class AskedBatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    variants: list[Annotated[str, Field(min_length=1)]] | None = Field(default=None, max_length=posted.MOST_ROWS)
+    variants: list[Annotated[str, Field(min_length=1)]] | None = None
     vcf: str | None = None
     model: str = ""
     assembly: str = ""
