@@ -211,7 +211,8 @@ class BBI:
         data = self.source.read(at, end - at)
         if struct.unpack_from(f"{self.order}I", data)[0] != _TREE:
             raise ValueError("its index")
-        items = np.concatenate([np.empty((0, 8), np.int64), *_leaf_items(data, 48, at, self.order, 0)])
+        leaves = b"".join(_leaves(data, 48, at, self.order, 0))
+        items = np.frombuffer(leaves, f"{self.order}u4").reshape(-1, 8).astype(np.int64)
         low, high = (4, 5) if self.order == "<" else (5, 4)
         size_low, size_high = low + 2, high + 2
         return Index(
@@ -291,17 +292,21 @@ class BBI:
         return bytes(inflated)
 
 
-def _leaf_items(data: bytes, at: int, base: int, order: str, depth: int) -> Iterator[Integers]:
-    """(n, 8) the 32-bit words of each leaf: chromosome, start, last chromosome, end, offset and size in two halves."""
+def _leaves(data: bytes, at: int, base: int, order: str, depth: int) -> Iterator[bytes]:
+    """The leaves of an R tree: of each item eight words, its chromosome, start, last chromosome, end, offset and size.
+
+    Offset and size are two words each.
+    """
     if depth > 16 or at < 0:
         raise ValueError("its index")
     is_leaf, _, count = struct.unpack_from(f"{order}BBH", data, at)
     if is_leaf:
-        yield np.frombuffer(data, f"{order}u4", count * 8, at + 4).reshape(-1, 8).astype(np.int64)
+        if at + 4 + 32 * count > len(data):
+            raise ValueError("its index")
+        yield data[at + 4 : at + 4 + 32 * count]
         return
-    node = np.dtype([("place", f"{order}u4", 4), ("child", f"{order}u8")])
-    for child in np.frombuffer(data, node, count, at + 4)["child"].tolist():
-        yield from _leaf_items(data, child - base, base, order, depth + 1)
+    for child in struct.unpack_from(f"{order}" + "16xQ" * count, data, at + 4):
+        yield from _leaves(data, child - base, base, order, depth + 1)
 
 
 def _lines(block: bytes, order: str) -> list[Line]:

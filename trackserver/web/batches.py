@@ -80,20 +80,25 @@ def _file(batch_id: str, kind: str, mimetype: str) -> Response:
 
 def _described(batch_id: str) -> dict[str, Any]:
     """How far a list is, and its job."""
+    told = _job(batch_id)  # before the rows are counted: a list that is done has all of them
+    counted = posted.described(here().site, batch_id)
+    if told["status"] == QUEUED and counted["scored"]:
+        told["status"] = RUNNING  # between two slices it waits for whoever else does, but has begun
+    return {"id": batch_id} | told | counted
+
+
+def _job(batch_id: str) -> dict[str, Any]:
     ledger = posted.ledger_of(here().site, batch_id)
-    found = {"id": batch_id, "status": DONE, "position": 0} | posted.described(here().site, batch_id)
     if ledger.is_ranked():
-        return found
+        return {"status": DONE, "position": 0}
     try:
         job = here().jobs.get(batch_id)
     except UnknownJob:
-        return found | {"status": STOPPED}
-    if job.status == DONE:  # just now
-        return found | {"status": DONE if ledger.is_ranked() else STOPPED}
-    # Between two slices it waits for whoever else does, but has begun.
-    status = RUNNING if job.status == QUEUED and found["scored"] else job.status
+        return {"status": STOPPED, "position": 0}
+    if job.status == DONE:
+        return {"status": DONE if ledger.is_ranked() else STOPPED, "position": 0}  # it was done meanwhile
     failure = {"error": job.error, "code": job.code} if job.status == FAILED else {}
-    return found | {"status": status, "position": job.position} | failure
+    return {"status": job.status, "position": job.position} | failure
 
 
 def _asked() -> tuple[dict[str, Any], bytes]:
