@@ -8,9 +8,8 @@ supplement; https://github.com/ucscGenomeBrowser/kent, src/inc/bbiFile.h. Both b
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -19,20 +18,7 @@ from numpy.typing import NDArray
 
 from trackserver.errors import UnreadableFile
 from trackserver.tiles.cache import ByteCache
-from trackserver.tiles.records import (
-    Place,
-    Rows,
-    Summary,
-    all_summaries,
-    covered,
-    faults,
-    is_finite,
-    no_rows,
-    put_summary,
-    sections,
-    summaries,
-    summary_at,
-)
+from trackserver.tiles.records import Axis, Block, Summaries, is_finite, joined, section, summaries, sums
 from trackserver.tiles.source import Source
 
 BIGWIG, BIGBED = 0x888FFC26, 0x8789F2EB
@@ -40,6 +26,7 @@ _TREE, _CHROMS = 0x2468ACE0, 0x78CA8C91
 HEAD = 1 << 16  # read at once: header, zoom levels and, as a rule, chromosome names
 MOST_INDEX = 1 << 27  # bytes of an index; a file of a billion records has 32 MB
 MOST_BLOCK = 1 << 26  # bytes a block may unfold to
+AT_ONCE = 64  # blocks read together: 1 to 2 MB
 MOST_MENDED = 64  # summaries of a block: libBigWig leaves one, more is another kind of damage
 
 Integers = NDArray[np.int64]
@@ -137,20 +124,20 @@ class BBI:
         """The coarsest zoom level with two or more summaries a bin; None for the data themselves."""
         return max((zoom for zoom in self.zooms if 2 * zoom.reduction <= bin_width), default=None)
 
-    def rows(self, level: Zoom | None, chrom: Chrom, start: int, end: int, n_amounts: int = 5, offset: int = 0) -> Rows:
-        """Records of a level that overlap a stretch of a chromosome, moved by `offset`."""
+    def touching(self, level: Zoom | None, places: Iterable[tuple[Chrom, int, int]]) -> Iterator[Block]:
+        """The blocks of a level that may hold something on stretches (chromosome, start, end), each once, inflated."""
         with _damage(self.source):
-            first, last = self._between(level, (chrom.id << 32) + start, (chrom.id << 32) + end)
-            if first >= last:
-                return no_rows(n_amounts)
-            decode = summaries if level else sections
-            return decode(self._held(level, first, last), self.order, Place(chrom.id, start, end, offset), n_amounts)
+            numbers: set[int] = set()
+            for chrom, start, end in places:
+                numbers.update(range(*self._between(level, (chrom.id << 32) + start, (chrom.id << 32) + end)))
+            for first, last in _runs(sorted(numbers)):
+                yield from self._held(level, first, last)
 
-    def whole(self, level: Zoom, offsets: Integers, limits: Integers, n_amounts: int) -> Rows:
-        """All of a level along the absolute axis, read in one piece; see `records.all_summaries`."""
+    def whole(self, level: Zoom) -> Summaries:
+        """All blocks of a level, read in one piece and end to end."""
         with _damage(self.source):
             blocks = self._held(level, 0, len(self._index(level).starts))
-            return all_summaries(blocks, self.order, offsets, limits, n_amounts)
+            return joined([block for block in blocks if isinstance(block, Summaries)])
 
     def n_blocks(self, level: Zoom | None) -> int:
         with _damage(self.source):
@@ -161,8 +148,8 @@ class BBI:
         with _damage(self.source):
             for block in self._blocks(level, first, last):
                 if level:
-                    self._sound(level, [block])
-                elif not is_finite(block, self.order):
+                    self._mended(level, block)
+                elif not is_finite(section(block, self.order)):
                     raise UnreadableFile(f"{self.source.name} holds values that are not finite; make it without them.")
 
     def blocks(self, chrom: Chrom, start: int, end: int) -> range:
@@ -222,52 +209,41 @@ class BBI:
             sizes=items[:, size_high] << 32 | items[:, size_low],
         )
 
-    def _held(self, level: Zoom | None, first: int, last: int) -> list[bytes]:
+    def _held(self, level: Zoom | None, first: int, last: int) -> list[Block]:
         """Some consecutive blocks, inflated; those that are not held are read in one piece."""
         keys = [(self.source.identity, level.data_at if level else 0, number) for number in range(first, last)]
-        blocks: list[bytes | None] = [self.cache.held(key) for key in keys]
+        blocks: list[Block | None] = [self.cache.held(key) for key in keys]
         missing = [number for number, block in enumerate(blocks) if block is None]
         if missing:
             pieces = self._pieces(level, first + missing[0], first + missing[-1] + 1)
-            fresh = [self._inflate(pieces[number - missing[0]]) for number in missing]
-            for number, block in zip(missing, self._sound(level, fresh) if level else fresh, strict=True):
-                self.cache.keep(keys[number], block, len(block))
+            for number in missing:
+                inflated = self._inflate(pieces[number - missing[0]])
+                block = self._mended(level, inflated) if level else section(inflated, self.order)
+                self.cache.keep(keys[number], block, block.words.nbytes)
                 blocks[number] = block
         return [block for block in blocks if block is not None]
 
-    def _sound(self, level: Zoom, blocks: list[bytes]) -> list[bytes]:
-        """Blocks of a zoom level without what says nothing, and with sums where their writer left none."""
-        joined = b"".join(blocks)
-        void, wrong = faults(joined, self.order)
-        if len(wrong) > MOST_MENDED * len(blocks):
-            raise ValueError("its zoom levels")
-        if not void and not wrong:
-            return blocks
-        mended = bytearray(joined)
-        for number in wrong:
-            put_summary(mended, self.order, number, self._summed_up(level, summary_at(joined, self.order, number)))
-        for number in void:
-            put_summary(mended, self.order, number, summary_at(joined, self.order, number)._replace(covered=0))
-        ends = accumulate(map(len, blocks))
-        return [covered(bytes(mended[end - len(block) : end])) for end, block in zip(ends, blocks, strict=True)]
+    def _mended(self, level: Zoom, block: bytes) -> Summaries:
+        """A block of a zoom level with sums where its writer left none: what a finer level says.
 
-    def _summed_up(self, level: Zoom, wrong: Summary) -> Summary:
-        """What a summary should have said: its one value, or what a finer level says.
-
-        Of a file that is far away that would be many requests, so there it says nothing.
+        Of a file that is far away that would be many requests, so there such a summary says nothing.
         """
-        if wrong.low == wrong.high:
-            total = wrong.low * wrong.covered
-            return wrong._replace(sum=total, squares=wrong.low * total)
-        if not self.source.near:
-            return wrong._replace(covered=0)
-        # Of a level not much finer some would have to be summed up in their turn.
+        found, hard = summaries(block, self.order)
+        if len(hard) > MOST_MENDED:
+            raise ValueError("its zoom levels")
+        for number in hard:
+            if self.source.near:
+                found.singles[number, 6:] = self._summed_up(level, *found.words[number, :3].tolist())
+            else:
+                found.words[number, 3] = 0
+        return found
+
+    def _summed_up(self, level: Zoom, chrom_id: int, start: int, end: int) -> list[float]:
+        """Sum and sum of squares of a stretch, from a level that is much finer: of others some lack their sums too."""
         finer = max((zoom for zoom in self.zooms if zoom.reduction * 16 <= level.reduction), default=None)
-        rows = self.rows(finer, Chrom(wrong.chrom_id, wrong.end), wrong.start, wrong.end)
-        inside = np.minimum(rows.ends, wrong.end) - np.maximum(rows.starts, wrong.start)
-        covered, sums, squares = (rows.amounts[:3] * (inside / (rows.ends - rows.starts))).sum(axis=1)
-        low, high = rows.amounts[3].min(initial=np.inf), rows.amounts[4].max(initial=-np.inf)
-        return wrong._replace(covered=round(covered), low=low, high=high, sum=sums, squares=squares)
+        chrom = Chrom(chrom_id, end)
+        found = sums(self.touching(finer, [(chrom, start, end)]), axis_of([(chrom, 0, end)]), start, end - start, 1)
+        return [float(total) for total in found[1:, 0]]
 
     def _blocks(self, level: Zoom | None, first: int, last: int) -> list[bytes]:
         return [self._inflate(piece) for piece in self._pieces(level, first, last)]
@@ -307,6 +283,26 @@ def _leaves(data: bytes, at: int, base: int, order: str, depth: int) -> Iterator
         return
     for child in struct.unpack_from(f"{order}" + "16xQ" * count, data, at + 4):
         yield from _leaves(data, child - base, base, order, depth + 1)
+
+
+def axis_of(chroms: Iterable[tuple[Chrom, int, int]]) -> Axis:
+    """An axis on which chromosomes lie from one place to another."""
+    placed = list(chroms)
+    n_ids = max((chrom.id for chrom, _, _ in placed), default=-1) + 1
+    axis = Axis(np.full(n_ids, -1, np.int64), np.zeros(n_ids, np.int64))
+    for chrom, begin, end in placed:
+        axis.offsets[chrom.id], axis.limits[chrom.id] = begin, end
+    return axis
+
+
+def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
+    """Consecutive numbers as first and one past the last, at most `AT_ONCE` of them."""
+    first = None
+    for place, number in enumerate(numbers):
+        first = number if first is None else first
+        if place + 1 == len(numbers) or numbers[place + 1] != number + 1 or number + 1 - first == AT_ONCE:
+            yield first, number + 1
+            first = None
 
 
 def _lines(block: bytes, order: str) -> list[Line]:

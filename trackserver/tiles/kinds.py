@@ -111,7 +111,8 @@ def open_file(filetype: str, file: Path | Source, grid: Grid, name: str, cache: 
 def prepare(filetype: str) -> None:
     """Load what reads files of a kind; the first tile then need not wait for it."""
     if filetype in KINDS:
-        import_module(f"trackserver.tiles.{KINDS[filetype].module}")
+        module = import_module(f"trackserver.tiles.{KINDS[filetype].module}")
+        getattr(module, "prepare", lambda: None)()
 
 
 def check_file(filetype: str, file: Path | Source, assembly: Assembly, report: Report) -> None:

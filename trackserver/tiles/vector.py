@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackserver.errors import UnreadableFile
-from trackserver.genome.assembly import Assembly, Segment
+from trackserver.genome.assembly import Assembly
 from trackserver.genome.names import check_sizes, own_names
-from trackserver.tiles import wire
-from trackserver.tiles.bbi import BBI, Chrom, Zoom
+from trackserver.tiles import kernels, wire
+from trackserver.tiles.bbi import BBI, Chrom, Zoom, axis_of
 from trackserver.tiles.cache import ByteCache
-from trackserver.tiles.grid import HIGHS, SQUARES, Grid, Stretches, aggregate, totals_of
-from trackserver.tiles.records import Rows, join
+from trackserver.tiles.grid import TILE_SIZE, Grid
+from trackserver.tiles.kernels import COVERED, HIGH, LOW, SQUARES, means
+from trackserver.tiles.records import Axis, Block, extremes, sums
 from trackserver.tiles.source import LocalSource, Source
 from trackserver.tiles.tileset import TileId, aggregation_of, check_on_grid, vector_info
 
@@ -25,6 +26,9 @@ Report = Callable[[int, int], None]  # (blocks read, blocks in all)
 
 WHOLE = 64  # blocks a level may have to be kept in one piece: 1 to 2 MB
 SMALL_CACHE = 1 << 26  # bytes, where nobody shares a larger one
+
+
+prepare = kernels.prepare
 
 
 class BigWigTileset:
@@ -48,69 +52,56 @@ class BigWigTileset:
     def tile(self, tile: TileId) -> dict[str, Any]:
         check_on_grid(self.grid, tile)
         mode = aggregation_of(tile)
-        edges = self.grid.edges(tile.zoom, tile.x)
-        level = self.bbi.level(self.grid.bin_width(tile.zoom))
-        held = self._held(int(edges[0]), int(edges[-1]), level, SQUARES if mode == "mean" else HIGHS + 1)
-        values = aggregate(mode, held, edges)
+        width = self.grid.bin_width(tile.zoom)
+        values = self._bins(mode, self.bbi.level(width), tile.x * TILE_SIZE * width, width)
         self.bbi.source.check_current()
         return wire.dense(values)
 
-    def _whole(self, level: Zoom, n_amounts: int) -> Stretches:
-        """A coarse level from end to end: tiles of whole chromosomes would gather it from everywhere each time."""
+    def _bins(self, mode: str, level: Zoom | None, origin: int, width: int) -> NDArray[np.float64]:
+        """(TILE_SIZE,) from `origin` on; NaN where nothing is covered."""
+        blocks = self._blocks(level, origin, origin + TILE_SIZE * width)
+        if mode in ("min", "max"):
+            found = extremes(blocks, self._axis, origin, width, TILE_SIZE)
+            return np.where(np.isinf(found), np.nan, found)[LOW if mode == "min" else HIGH]
+        totals = sums(blocks, self._axis, origin, width, TILE_SIZE)
+        mean = means(totals)
+        if mode == "mean":
+            return mean
+        return np.sqrt(np.maximum(means(totals[[COVERED, SQUARES]]) - mean**2, 0))
 
-        def make() -> tuple[Stretches, int]:
-            held = Stretches(*self.bbi.whole(level, *self._axis, n_amounts))
-            return held, sum(column.nbytes for column in held)
+    def _blocks(self, level: Zoom | None, start: int, end: int) -> Iterable[Block]:
+        """What the file holds between two places of the absolute axis, or more.
 
-        key = (self.bbi.source.identity, self.grid.assembly.name, level.data_at, n_amounts)
-        return self.bbi.cache.get(key, make)
+        A coarse level is kept from end to end: tiles of whole chromosomes would gather it from everywhere each time.
+        """
+        if level and 0 < self.bbi.n_blocks(level) <= WHOLE:
+            key = self.bbi.source.identity, level.data_at, "whole"
+            return [self.bbi.cache.get(key, lambda: self._whole(level))]
+        return self.bbi.touching(level, [
+            (chrom, segment.locus.start, segment.locus.end)
+            for segment in self.grid.assembly.segments(start, end)
+            if (chrom := self._own.get(segment.locus.chrom))
+        ])  # fmt: skip
+
+    def _whole(self, level: Zoom) -> tuple[Block, int]:
+        whole = self.bbi.whole(level)
+        return whole, whole.words.nbytes
 
     @cached_property
-    def _axis(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where each of the file's chromosomes begins (-1: nowhere) and ends on the absolute axis, by its id."""
+    def _axis(self) -> Axis:
         assembly = self.grid.assembly
-        n_ids = max((chrom.id for chrom in self.bbi.chroms.values()), default=0) + 1
-        offsets, limits = np.full(n_ids, -1, np.int64), np.zeros(n_ids, np.int64)
-        for name, chrom in self._own.items():
-            offsets[chrom.id] = assembly.offsets[name]
-            limits[chrom.id] = assembly.offsets[name] + assembly.chromsizes[name]
-        return offsets, limits
+        ends = {name: assembly.offsets[name] + assembly.chromsizes[name] for name in self._own}
+        return axis_of((chrom, assembly.offsets[name], ends[name]) for name, chrom in self._own.items())
 
     @cached_property
     def _own(self) -> dict[str, Chrom]:
         return own_chroms(self.bbi, self.grid.assembly)
 
-    def _held(self, start: int, end: int, level: Zoom | None, n_amounts: int) -> Stretches:
-        """What the file holds between two places of the absolute axis, or more."""
-        if level and 0 < self.bbi.n_blocks(level) <= WHOLE:
-            return self._whole(level, n_amounts)
-        assembly = self.grid.assembly
-        pieces = [
-            self._rows(level, chrom, segment, n_amounts)
-            for segment in assembly.segments(start, end)
-            if (chrom := self._own.get(segment.locus.chrom))
-        ]
-        return Stretches(*join(pieces)) if pieces else NOTHING
-
-    def _rows(self, level: Zoom | None, chrom: Chrom, segment: Segment, n_amounts: int) -> Rows:
-        """Records of a chromosome on the absolute axis; a summary may reach past its end, its bases do not."""
-        locus = segment.locus
-        offset = segment.offset - locus.start
-        rows = self.bbi.rows(level, chrom, locus.start, locus.end, n_amounts, offset)
-        end = offset + self.grid.assembly.chromsizes[locus.chrom]
-        if len(rows.ends) and rows.ends[-1] > end:
-            np.minimum(rows.ends, end, out=rows.ends)
-        return rows
-
 
 def base_sums(bbi: BBI, chrom: Chrom, start: int, n_bins: int, bin_width: int) -> NDArray[np.float64]:
     """(2, n_bins) how many bases of each bin are covered, and the sum of their values; exact, from the data."""
-    edges = start + np.arange(n_bins + 1, dtype=np.int64) * bin_width
-    held = Stretches(*bbi.rows(None, chrom, int(edges[0]), int(edges[-1]), SQUARES))
-    return totals_of(held, held.amounts, edges) if len(held.starts) else np.zeros((2, n_bins))
-
-
-NOTHING = Stretches(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((5, 0)))
+    blocks = bbi.touching(None, [(chrom, start, start + n_bins * bin_width)])
+    return sums(blocks, axis_of([(chrom, 0, chrom.size)]), start, bin_width, n_bins)[:SQUARES]
 
 
 def open_bigwig(file: Path | Source, cache: ByteCache | None = None) -> BBI:
