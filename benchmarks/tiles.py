@@ -1,6 +1,6 @@
 """Tiles of this server against tiles of clodius 0.20.4, in one run: the same ids, the same application around them.
 
-    python benchmarks/tiles.py [--quick] [--json] [--folder build/tiles] [--venv build/clodius]
+    python benchmarks/tiles.py [--repeats 5] [--quick] [--json] [--folder build/tiles] [--venv build/clodius]
 
 Makes what it needs on its first run: ten whole-genome bigWigs of 24 million bins (2 GB), a contact map, and an
 environment for clodius, which does not work with the pandas that everything else here does. What is browsed is in
@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / "build/tiles", help="the data, kept between runs")
     parser.add_argument("--venv", type=Path, default=ROOT / "build/clodius", help="clodius' environment, likewise")
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one repeat, fewer clients")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -51,7 +52,7 @@ def main() -> None:
     signals(options.folder)
     make_map(python, options.folder)
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(options.folder.resolve(), python, Path(temporary), repeats=1 if options.quick else 5)
+        bench = Bench(options.folder.resolve(), python, Path(temporary), repeats=1 if options.quick else options.repeats)
         clients = {1: 1.0, 16: 0.25} if options.quick else CLIENTS
         found = {
             "in_process": bench.in_process("walk"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from flask.testing import FlaskClient
 from tests.conftest import CHROMSIZES
 from tests.tiles.test_multivec import write_multivec
 from tests.web.conftest import finished
+from trackserver.catalogue.opened import LOOKED_AT
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import add_tileset
@@ -95,10 +97,12 @@ def test_a_file_that_is_cut_or_gone_is_an_error_in_its_track_and_heals(client: F
     add_tileset(site, TilesetRecord("copy", "Copy", "observed", "tiny", str(path)))
     whole = client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"]
     path.write_bytes(original[:3000])
+    time.sleep(LOOKED_AT)
     cut = client.get("/api/v1/tiles/?d=copy.2.0&d=signal.2.0").json
     assert "copy.bw" in cut["copy.2.0"]["error"]
     assert "dense" in cut["signal.2.0"]
     path.unlink()
+    time.sleep(LOOKED_AT)
     assert "gone" in client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"]["error"]
     # The client asks for this once: so it is answered, and the tiles say what is wrong.
     assert client.get("/api/v1/tileset_info/?d=copy").json["copy"]["max_zoom"] == 7

@@ -1,7 +1,7 @@
 """Tilesets of a site, opened once for each version of their file, and the tiles they gave.
 
 Everything kept is kept by what the file is (its inode, size and time of change; on the web its ETag), so a file that is
-replaced is the new one at the next request, and one that comes back after it was gone is served again.
+replaced is the new one a moment later, and one that comes back after it was gone is served again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from trackserver.tiles.source import identity_at, is_remote, open_remote
 from trackserver.tiles.tileset import TileId, Tileset, pyramid_info
 
 RECORDS_HELD = 1.0  # seconds for which the catalogue is not asked again
+LOOKED_AT = 0.2  # seconds for which a local file's version counts as known; what is read anew is always of one version
 REMOTE_HELD = 60.0  # seconds after which a remote file's version is asked for anew
 MOST_TRIES = 3
 MOST_OPEN = 512  # tilesets held open; each may hold a file
@@ -135,10 +136,15 @@ class Opened:
         return found
 
     def _open_local(self, record: TilesetRecord) -> Handle:
-        path = os.path.join(self._root, record.path)  # as `site.inside`, which takes longer than all the rest here
-        version = f"{record.path} {record.name} {identity_at(path)}"
-        if held := self._held(record.uid, version):
+        what = f"{record.path} {record.name} "
+        with self._lock:
+            held, seen = self._handles.get(record.uid, (None, 0.0))
+        if held and time.monotonic() - seen < LOOKED_AT and held.version.startswith(what):
             return held
+        path = os.path.join(self._root, record.path)  # as `site.inside`, which takes longer than all the rest here
+        version = what + identity_at(path)
+        if held and held.version == version:
+            return self._keep(record.uid, version, held.tileset)
         grid = Grid(self.site.assembly(record.assembly))
         tileset = open_file(record.filetype, Path(path), grid, record.name, self.blocks)
         if not version.endswith(identity_at(path)):  # replaced between the look at it and its opening

@@ -30,11 +30,11 @@ from trackserver.genome.vcf import Allele, VcfRow
 from trackserver.models.card import ModelCard
 from trackserver.variants.effect import (
     Effect,
-    _joined,
     check_known,
     check_variants,
     effect,
     input_window,
+    joined,
     output_bins,
 )
 from trackserver.variants.scores import columns as scores_of
@@ -315,7 +315,7 @@ def _effect(
     locus, bins = output_bins(card, window, ground.assembly)
     origin = window.start + card.crop + bins.start * card.bin_width
     alignments = tuple(_over(cone.ref, part)[:, bins] for part in reached)
-    alt = alignments[0] if len(alignments) == 1 else _joined([variant], origin, card.bin_width, *alignments)
+    alt = alignments[0] if len(alignments) == 1 else joined([variant], origin, card.bin_width, *alignments)
     ref = cone.ref[:, bins]
     return Effect((variant,), locus, origin, card.bin_width, cone.predictor.tracks, ref, alt, alignments, unknown)
 

@@ -118,7 +118,7 @@ def effect(
     else:
         values = list(predictor.predict(np.stack([reference, *changed])))
     ref, *alignments = (value[:, bins] for value in values)
-    alt = alignments[0] if len(alignments) == 1 else _joined(variants, origin, card.bin_width, *alignments)
+    alt = alignments[0] if len(alignments) == 1 else joined(variants, origin, card.bin_width, *alignments)
     return Effect(
         tuple(variants), locus, origin, card.bin_width, predictor.tracks, ref, alt, tuple(alignments), unknown
     )
@@ -141,14 +141,15 @@ def _by_cone(
     return cone.ref, alt
 
 
-def _joined(
+def joined(
     variants: Sequence[Variant], origin: int, bin_width: int, left: NDArray[np.float32], right: NDArray[np.float32]
 ) -> NDArray[np.float32]:
+    """ALT in the reference's positions, of its two alignments (T, bins): see `effect`."""
     first = (min(variant.change.start for variant in variants) - origin) // bin_width
     last = (max(max(variant.change.end - 1, variant.change.start) for variant in variants) - origin) // bin_width
-    joined = np.concatenate([left[:, : last + 1], right[:, last + 1 :]], axis=1)
-    joined[:, first : last + 1] = (left[:, first : last + 1] + right[:, first : last + 1]) / 2
-    return joined
+    found = np.concatenate([left[:, : last + 1], right[:, last + 1 :]], axis=1)
+    found[:, first : last + 1] = (left[:, first : last + 1] + right[:, first : last + 1]) / 2
+    return found
 
 
 def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome, assembly: Assembly) -> None:
