@@ -52,7 +52,8 @@ def main() -> None:
     signals(options.folder)
     make_map(python, options.folder)
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(options.folder.resolve(), python, Path(temporary), repeats=1 if options.quick else options.repeats)
+        repeats = 1 if options.quick else options.repeats
+        bench = Bench(options.folder.resolve(), python, Path(temporary), repeats)
         clients = {1: 1.0, 16: 0.25} if options.quick else CLIENTS
         found = {
             "in_process": bench.in_process("walk"),

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=64, description="processes that answer; each holds its own cache and model")
     threads: int = Field(8, ge=1, le=256, description="requests answered at the same time, by each process")
     models_in_memory: int = Field(4, ge=1, le=64, description="models a process keeps loaded; the largest take 4 GB")
-    reference_cache_mb: int = Field(1024, ge=64, description="memory for what models keep of windows they have read")
+    reference_cache_mb: int = Field(512, ge=64, description="memory for what models keep of windows they have read")
     impact_weights: dict[str, float] = Field({}, description="what an assay's tracks count in impact; 1 unless said")
     device: str = Field("auto", description="where models run: auto, cpu, cuda:0")
     max_tile_ids: int = Field(1000, ge=15, description="tiles one request may ask for")

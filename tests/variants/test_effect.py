@@ -33,6 +33,7 @@ from trackserver.tiles.tileset import TileId
 from trackserver.tiles.wire import decode_dense
 from trackserver.variants.effect import SHARED, check_known, effect, input_window, output_bins, window_around
 from trackserver.variants.scores import columns
+from trackserver.variants.trust import signed_sizes
 
 
 def snv(site: Site, chrom: str, position: int) -> Variant:
@@ -118,6 +119,26 @@ def test_what_a_change_can_reach_is_all_it_changes(shared_site: Site, position: 
     np.testing.assert_allclose(found.ref, in_full.ref, atol=1e-5 * scale)
     np.testing.assert_allclose(found.delta, in_full.delta, atol=1e-5 * scale)
     assert (found.delta[in_full.delta == 0] == 0).mean() > 0.99
+
+
+@pytest.mark.parametrize("growth", [0, -3])
+@pytest.mark.parametrize("cones", [None, Cones(1 << 28)])
+def test_strands_and_shifts_are_known_one_by_one(shared_site: Site, growth: int, cones: Cones | None) -> None:
+    predictor = load_predictor(shared_site.models, "random", reading=Reading(both_strands=True, shifts=(-3, 0)))
+    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    text = read_from(shared_site, "chrA", 20_011, 1 - growth)
+    variant = Variant("chrA", 20_011, text, text[0]) if growth else snv(shared_site, "chrA", 20_011)
+    found = effect(predictor, genome, assembly, [variant], cones)
+    assert len(found.members) == 4
+    scale = np.abs(found.ref).max()
+    for name in ("ref", "alt"):
+        mean = np.mean([getattr(member, name) for member in found.members], axis=0)
+        np.testing.assert_allclose(mean, getattr(found, name), atol=1e-5 * scale)
+    assert np.std([signed_sizes(member, predictor.card) for member in found.members], axis=0).max() > 0
+    alone = load_predictor(shared_site.models, "random", reading=Reading(shifts=(-3,)))
+    first = effect(alone, genome, assembly, [variant])
+    np.testing.assert_allclose(found.members[0].delta, first.delta, atol=1e-5 * scale)
+    assert first.members == ()
 
 
 def test_neighbours_share_a_window(shared_site: Site) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trackserver import __version__
 from trackserver.catalogue import loaded
@@ -38,7 +39,7 @@ from trackserver.tiles.source import identity_at
 from trackserver.variants.effect import Effect, Question, effect
 from trackserver.variants.expression import gene_changes
 from trackserver.variants.scores import TrackScores, columns, impact, rank
-from trackserver.variants.trust import warnings
+from trackserver.variants.trust import signed_sizes, warnings
 
 ALLELES = ("ref", "alt", "delta")
 _UID = re.compile(r"^fx-(?P<id>[0-9a-f]{20})-(?P<track>\d{1,5})-(?P<allele>ref|alt|delta)$")
@@ -120,7 +121,7 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
         "impact": impact(result, card, columns(result, card), site.settings.impact_weights),
         "tracks": [_track(question.id, card, scores) for scores in rank(result, card)],
         "genes": [asdict(change) for change in gene_changes(result, card, genes)] if genes else [],
-        "warnings": [asdict(caveat) for caveat in warnings(result, card, around)],
+        "warnings": [asdict(caveat) for caveat in warnings(result, card, around, _spread(result, card))],
         "provenance": {
             "model": card.id,
             "title": card.title,
@@ -135,6 +136,13 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
             "seconds": round(seconds, 3),
         },
     }
+
+
+def _spread(result: Effect, card: ModelCard) -> NDArray[np.float64] | None:
+    """(T,) how far strands and shifts differ; None where one only was asked."""
+    if not result.members:
+        return None
+    return np.asarray(np.std([signed_sizes(member, card) for member in result.members], axis=0))
 
 
 def _variant(site: Site, assembly: str, variant: Variant) -> dict[str, Any]:

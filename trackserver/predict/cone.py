@@ -124,6 +124,16 @@ class Cone:
                 batch = self._batch(changes[start : start + size])
             yield from batch
 
+    def each(self, change: Change) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """REF and ALT, float32 (T, bins), as each of several views alone says them."""
+        _check(change, len(self.reference))
+        for i, output in enumerate(self._outputs):
+            of = self._views[i]
+            with torch.inference_mode():
+                (part,) = of.alternatives([change])
+                alt = self._over(i, part, 0, output.shape[-1])
+                yield self.predictor.alone(of.view, output)[0], self.predictor.alone(of.view, alt)[0]
+
     def _batch_size(self) -> int:
         largest = max(view.largest for view in self._views)
         return max(1, min(MOST_AT_ONCE, ACTIVATION_BYTES // largest))

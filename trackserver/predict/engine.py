@@ -129,6 +129,18 @@ class Predictor:
         mean = total / len(self.views) if len(self.views) > 1 else total
         return self._unsquash(mean) if self._unsquash else mean
 
+    def each(self, codes: Codes) -> Iterator[NDArray[np.float32]]:
+        """What each of `views` alone says about windows (B, L): float32 (B, T, bins), as `predict`'s values."""
+        for view in self.views:
+            with torch.inference_mode():
+                yield self.alone(view, self.run(view.of(codes)))
+
+    def alone(self, view: View, output: Tensor) -> NDArray[np.float32]:
+        """What the module gives for one view (B, rows, bins), as tracks in their units (B, T, bins)."""
+        values = (output.flip(-1)[:, self._opposite] if view.reverse else output[:, self._keep]).clone()
+        values = self._unsquash(values) if self._unsquash else values
+        return np.asarray(values.cpu().numpy(), np.float32)
+
     def run(self, codes: Codes) -> Tensor:
         """What the module gives for windows as they stand (B, L): (B, rows, bins)."""
         output: Tensor = self.module(self.one_hot(codes))

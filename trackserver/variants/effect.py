@@ -65,6 +65,7 @@ class Effect:
     before the locus where the first bin hangs over the chromosome's start; `tracks` (T,) are the model's indices of
     the rows. `alignments` are what scores are averaged over: ALT itself where it has REF's length; of an indel ALT
     with what lies on its left, then with what lies on its right, in the reference's bins, of which `alt` is made.
+    `members` are the effect as each strand and shift alone says it, where several are averaged.
     """
 
     variants: tuple[Variant, ...]
@@ -76,6 +77,7 @@ class Effect:
     alt: NDArray[np.float32]
     alignments: tuple[NDArray[np.float32], ...]
     unknown: float  # share of N in what the model read
+    members: tuple[Effect, ...] = ()
 
     @cached_property
     def delta(self) -> NDArray[np.float32]:
@@ -112,33 +114,38 @@ def effect(
     locus, bins = output_bins(card, window, assembly)
     origin = window.start + card.crop + bins.start * card.bin_width
     changed = [haplotype(genome, window, variants, anchor) for anchor in _anchors(variants)]
+    values = _values(predictor, reference, changed, cones)
+
+    def over(values: Sequence[NDArray[np.float32]], members: tuple[Effect, ...] = ()) -> Effect:
+        ref, *alignments = (value[:, bins] for value in values)
+        alt = alignments[0] if len(alignments) == 1 else joined(variants, origin, card.bin_width, *alignments)
+        return Effect(
+            tuple(variants), locus, origin, card.bin_width, predictor.tracks, ref, alt, tuple(alignments), unknown,
+            members,
+        )  # fmt: skip
+
+    return over(values[0], tuple(over(value) for value in values[1:]))
+
+
+def _values(
+    predictor: Predictor, reference: Codes, changed: Sequence[Codes], cones: Cones | None
+) -> list[Sequence[NDArray[np.float32]]]:
+    """REF and ALTs, float32 (T, bins) of the whole window: averaged; then, of several views, as each alone says."""
+    several = len(predictor.views) > 1
     if cones and len(changed) == 1:
-        ref, alt = _by_cone(cones, predictor, reference, changed[0])
-        values = [ref, alt]
-    else:
-        values = list(predictor.predict(np.stack([reference, *changed])))
-    ref, *alignments = (value[:, bins] for value in values)
-    alt = alignments[0] if len(alignments) == 1 else joined(variants, origin, card.bin_width, *alignments)
-    return Effect(
-        tuple(variants), locus, origin, card.bin_width, predictor.tracks, ref, alt, tuple(alignments), unknown
-    )
+        from trackserver.predict.cone import Change
+
+        cone, change = cones.cone(predictor, reference), Change(0, changed[0])
+        (reached,) = cone.alternatives([change])
+        alt = cone.ref.copy()
+        alt[:, reached.first : reached.first + reached.alt.shape[1]] = reached.alt
+        return [(cone.ref, alt), *(cone.each(change) if several else ())]
+    windows = np.stack([reference, *changed])
+    return [list(predictor.predict(windows)), *(list(one) for one in (predictor.each(windows) if several else ()))]
 
 
 def _anchors(variants: Sequence[Variant]) -> tuple[Literal["left", "right"], ...]:
     return ("left", "right") if any(variant.growth for variant in variants) else ("left",)
-
-
-def _by_cone(
-    cones: Cones, predictor: Predictor, reference: Codes, changed: Codes
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """REF and ALT, float32 (T, bins) of the whole window."""
-    from trackserver.predict.cone import Change
-
-    cone = cones.cone(predictor, reference)
-    (reached,) = cone.alternatives([Change(0, changed)])
-    alt = cone.ref.copy()
-    alt[:, reached.first : reached.first + reached.alt.shape[1]] = reached.alt
-    return cone.ref, alt
 
 
 def joined(

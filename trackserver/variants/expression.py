@@ -37,7 +37,8 @@ class GeneChange:
     ref, alt : sums over these bins, in the tracks' units; the mean of `n_tracks` replicates
     log2fc : log2 of ALT over REF of these sums, with each track's pseudocount added to each bin; the mean over
         replicates, and over the alignments of an indel
-    interval : the smallest and the largest of these fold changes; None where there is but one
+    interval : the smallest and the largest fold change, over replicates, alignments and the strands and shifts that
+        are averaged; None where there is but one
     """
 
     gene: str
@@ -95,6 +96,7 @@ class _Read:
     def __init__(self, effect: Effect, card: ModelCard, rows: list[int]):
         self.effect = effect
         self.pseudo = pseudocounts(effect, card)
+        self.members = [(member.ref, alt) for member in effect.members for alt in member.alignments]
         self.samples = {
             (part, strand): _samples([(row, card.tracks[effect.tracks[row]]) for row in rows], part, strand)
             for part in _PARTS
@@ -119,11 +121,14 @@ class _Read:
             (np.add.reduceat(values, begins) / counts).tolist()
             for values in (ref.sum(axis=1), of_alts, folds.mean(axis=0))
         )
-        lows = np.minimum.reduceat(folds.min(axis=0), begins).tolist()
-        highs = np.maximum.reduceat(folds.max(axis=0), begins).tolist()
+        each = folds if not self.members else np.stack([
+            fold_change(one[at].astype(np.float64), other[at].astype(np.float64), pseudo) for one, other in self.members
+        ])  # fmt: skip
+        lows = np.minimum.reduceat(each.min(axis=0), begins).tolist()
+        highs = np.maximum.reduceat(each.max(axis=0), begins).tolist()
         distance = (self.effect.middle - gene.tss) * (-1 if gene.strand == "-" else 1)
         for number, (assay, biosample) in enumerate(samples.names):
-            several = counts[number] * len(alts) > 1
+            several = counts[number] * len(each) > 1
             yield GeneChange(
                 gene.name, gene.strand, distance, assay, biosample, len(bins), int(counts[number]),
                 ref_sums[number], alt_sums[number], means[number],
