@@ -179,7 +179,7 @@ class Bench:
             site.catalogue.put_tilesets([record])
             asked = {}
             for text in dict.fromkeys(tile for ids in walk(3) for tile in ids if tile.startswith("signal0.")):
-                tile = replace(parse_tile_id(text), uid="far")
+                tile = parse_tile_id(text)._replace(uid="far")
                 origin.asked.clear()
                 opened = Opened(site)
                 opened.tile(opened.get("far"), tile)

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+import deflate
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 
 from trackserver.errors import UnreadableFile
@@ -261,11 +261,7 @@ class BBI:
     def _inflate(self, piece: bytes) -> bytes:
         if not self._unfolded:
             return piece
-        stream = isal_zlib.decompressobj()
-        inflated = stream.decompress(piece, MOST_BLOCK)
-        if not stream.eof:
-            raise ValueError("a block")
-        return bytes(inflated)
+        return bytes(deflate.zlib_decompress(piece, min(self._unfolded, MOST_BLOCK)))
 
 
 def _leaves(data: bytes, at: int, base: int, order: str, depth: int) -> Iterator[bytes]:
@@ -325,5 +321,6 @@ class _damage:  # noqa: N801  (reads as a statement)
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, struct.error | ValueError | OverflowError | IndexError | isal_zlib.error | MemoryError):
+        damage = struct.error | ValueError | OverflowError | IndexError | deflate.DeflateError | MemoryError
+        if isinstance(error, damage):
             raise UnreadableFile(f"{self.source.name} is damaged or truncated. Copy or make it anew.") from error

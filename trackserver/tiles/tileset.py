@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trackserver.errors import BadTileId
 from trackserver.tiles.grid import MODES, TILE_SIZE, Grid
@@ -16,8 +15,7 @@ _TILE_ID = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class TileId:
+class TileId(NamedTuple):
     """`uid.zoom.x` of a line, `uid.zoom.x.y` of a matrix; a modifier names an aggregation or a transform."""
 
     uid: str

@@ -40,10 +40,14 @@ def _extremes(raw: NDArray[np.float32]) -> tuple[float | None, float | None]:
 def encode(payload: Any) -> bytes:
     """A payload's JSON; a NaN in it is a ValueError here rather than a page that hangs."""
     if isinstance(payload, dict) and isinstance(payload.get("dense"), str):
-        # Base64 needs no escaping, so the long part is put in as it is.
-        rest = _ENCODER.encode({name: value for name, value in payload.items() if name != "dense"})
-        return b'{"dense":"' + payload["dense"].encode("ascii") + b'",' + rest[1:].encode()
+        # Base64 needs no escaping, so the long part is put in as it is; most of what else there is are two numbers.
+        rest = ",".join([f'"{name}":{_text(value)}' for name, value in payload.items() if name != "dense"])
+        return f'{{"dense":"{payload["dense"]}",{rest}}}'.encode()
     return _ENCODER.encode(payload).encode()
+
+
+def _text(value: Any) -> str:
+    return repr(value) if type(value) is float and isfinite(value) else _ENCODER.encode(value)
 
 
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
