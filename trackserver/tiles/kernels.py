@@ -146,10 +146,13 @@ def means(totals: Floats) -> Floats:
 
 def prepare() -> None:
     """Compile the loops, or load them where that was done before: some seconds, or a few hundredths of one."""
-    words, axis, out = np.zeros((1, 8), np.uint32), np.zeros(1, np.int64), np.zeros((3, 1))
+    summaries, axis, totals = np.zeros((1, 8), np.uint32), np.zeros(1, np.int64), np.zeros((3, 1))
+    # Sections are read-only, as the bytes they were read from: to numba that is another type.
+    records, singles = np.frombuffer(bytes(32), np.uint32), np.frombuffer(bytes(32), np.float32)
     head: Any = (FIXED, 1, 0, 1, 1)
-    for summaries, section in ((add_summaries, add_section), (widen_summaries, widen_section)):
-        summaries(words, words.view(np.float32), axis, axis, 0, 1, out)
-        section(words[0], words[0].view(np.float32), head, 0, 0, 0, 1, out)
-    mend(words, words.view(np.float32), axis)
-    means(out)
+    here: Any = np.int64(0)
+    for of_summaries, of_section in ((add_summaries, add_section), (widen_summaries, widen_section)):
+        of_summaries(summaries, summaries.view(np.float32), axis, axis, 0, 1, totals)
+        of_section(records, singles, head, here, here, 0, 1, totals)
+    mend(summaries, summaries.view(np.float32), axis)
+    means(totals)
