@@ -5,6 +5,8 @@ The oracle never reads the file for its values: it lays what was written on the 
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -390,3 +392,13 @@ def test_values_that_are_no_numbers(tmp_path: Path, bad: float) -> None:
         got = tile(BigWigTileset(tmp_path / "odd.bw", grid, "s"), grid.max_zoom, 0, mode)
         np.testing.assert_allclose(got, exact(bases, mode, grid.max_zoom, grid)[:TILE_SIZE], rtol=1e-6, atol=1e-7)
         assert not np.isinf(tile(BigWigTileset(tmp_path / "odd.bw", grid, "s"), 0, 0, mode)).any()
+
+
+def test_where_nothing_compiled_can_be_kept_it_is_compiled_anew() -> None:
+    """As in an installation that cannot be written to, used by somebody without a home."""
+    script = (
+        "from numba.core import caching; caching.CacheImpl._locator_classes = []; "
+        "from trackserver.tiles import kernels; kernels.prepare(); print(kernels.means.stats.cache_path)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "None"

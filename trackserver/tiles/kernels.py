@@ -10,6 +10,7 @@ All lie on the absolute axis: `origin` is where the first bin begins, `width` th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,15 @@ LOW, HIGH = range(2)
 BED, VARIABLE, FIXED = 1, 2, 3  # kinds of section
 
 
-@njit(cache=True, nogil=True)
+def compiled(loop: Callable[..., Any]) -> Any:
+    """Without Python's lock, and kept for other processes where there is a place to keep it."""
+    try:
+        return njit(cache=True, nogil=True)(loop)
+    except RuntimeError:  # an installation that cannot be written to, and a user without a home: each process anew
+        return njit(nogil=True)(loop)
+
+
+@compiled
 def add_summaries(
     words: Words, singles: Singles, offsets: Integers, limits: Integers, origin: int, width: int, out: Floats
 ) -> None:
@@ -50,7 +59,7 @@ def add_summaries(
             out[2, b] += singles[i, 7] * share
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def widen_summaries(
     words: Words, singles: Singles, offsets: Integers, limits: Integers, origin: int, width: int, out: Floats
 ) -> None:
@@ -67,7 +76,7 @@ def widen_summaries(
             out[1, b] = max(out[1, b], singles[i, 5])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _record(words: Any, singles: Any, head: Any, i: int) -> Any:
     """Start, end and value of a section's record."""
     kind, _, first_start, step, span = head
@@ -78,7 +87,7 @@ def _record(words: Any, singles: Any, head: Any, i: int) -> Any:
     return start, start + np.int64(span), np.float64(singles[2 * i + 1] if kind == 2 else singles[i])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def add_section(
     words: Words, singles: Singles, head: tuple[int, ...], offset: int, limit: int, origin: int, width: int, out: Floats
 ) -> None:
@@ -96,7 +105,7 @@ def add_section(
             out[2, b] += value * value * overlap
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def widen_section(
     words: Words, singles: Singles, head: tuple[int, ...], offset: int, limit: int, origin: int, width: int, out: Floats
 ) -> None:
@@ -112,7 +121,7 @@ def widen_section(
             out[1, b] = max(out[1, b], value)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def mend(words: Words, singles: Singles, hard: Integers) -> int:
     """Put right, in place, summaries (n, 8) that say nothing or lack their sums; how many numbers `hard` then holds.
 
@@ -134,7 +143,7 @@ def mend(words: Words, singles: Singles, hard: Integers) -> int:
     return n_hard
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def means(totals: Floats) -> Floats:
     """(bins,) of (3, bins); NaN where nothing is covered."""
     found = np.empty(totals.shape[1])
