@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from trackserver.errors import UnreadableFile
 from trackserver.genome.assembly import Assembly
+from trackserver.tiles import kernels
 from trackserver.tiles.grid import TILE_SIZE, Grid
 from trackserver.tiles.tileset import TileId
 from trackserver.tiles.vector import BigWigTileset, check_bigwig
@@ -402,3 +403,16 @@ def test_where_nothing_compiled_can_be_kept_it_is_compiled_anew() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "None"
+
+
+@pytest.mark.parametrize("start", [90, 100, 101, 130])
+def test_summaries_beyond_a_chromosomes_end_say_nothing_there(start: int) -> None:
+    words = np.array([[0, start, start + 40, 40, 0, 0, 0, 0]], np.uint32)
+    singles = words.view(np.float32)
+    singles[0, 4:] = 2, 2, 80, 160
+    totals, widest = np.zeros((3, 1)), np.array([[np.inf], [-np.inf]])
+    axis = np.array([1000]), np.array([1100])  # a chromosome of 100 bp
+    kernels.add_summaries(words, singles, *axis, 1000, 512, totals)
+    kernels.widen_summaries(words, singles, *axis, 1000, 512, widest)
+    assert totals[:, 0].tolist() == ([40, 80, 160] if start < 100 else [0, 0, 0])
+    assert widest[:, 0].tolist() == ([2, 2] if start < 100 else [np.inf, -np.inf])

@@ -38,17 +38,26 @@ def compiled(loop: Callable[..., Any]) -> Any:
 
 
 @compiled
+def _place(words: Any, i: int, offsets: Any, limits: Any) -> Any:
+    """Start and end of a summary on the axis; nothing (0, 0) of one that lies nowhere on it or covers nothing."""
+    chrom = words[i, 0]
+    if words[i, 3] == 0 or chrom >= len(offsets) or offsets[chrom] < 0:
+        return np.int64(0), np.int64(0)
+    # A summary may reach past the chromosome's end, its bases do not.
+    start, end = offsets[chrom] + words[i, 1], min(offsets[chrom] + words[i, 2], limits[chrom])
+    return (start, end) if start < end else (np.int64(0), np.int64(0))
+
+
+@compiled
 def add_summaries(
     words: Words, singles: Singles, offsets: Integers, limits: Integers, origin: int, width: int, out: Floats
 ) -> None:
     """Add to (3, bins) what summaries (n, 8) say: chromosome, start, end, covered; least, greatest, sum, squares."""
     n_bins = out.shape[1]
     for i in range(words.shape[0]):
-        chrom = words[i, 0]
-        if words[i, 3] == 0 or chrom >= len(offsets) or offsets[chrom] < 0:
+        start, end = _place(words, i, offsets, limits)
+        if end == 0:
             continue
-        start = offsets[chrom] + words[i, 1]
-        end = min(offsets[chrom] + words[i, 2], limits[chrom])
         first = max((start - origin) // width, 0)
         last = min((end - 1 - origin) // width, n_bins - 1)
         for b in range(first, last + 1):
@@ -66,11 +75,9 @@ def widen_summaries(
     """Widen (2, bins) to the extremes of summaries (n, 8)."""
     n_bins = out.shape[1]
     for i in range(words.shape[0]):
-        chrom = words[i, 0]
-        if words[i, 3] == 0 or chrom >= len(offsets) or offsets[chrom] < 0:
+        start, end = _place(words, i, offsets, limits)
+        if end == 0:
             continue
-        start = offsets[chrom] + words[i, 1]
-        end = min(offsets[chrom] + words[i, 2], limits[chrom])
         for b in range(max((start - origin) // width, 0), min((end - 1 - origin) // width, n_bins - 1) + 1):
             out[0, b] = min(out[0, b], singles[i, 4])
             out[1, b] = max(out[1, b], singles[i, 5])
