@@ -173,10 +173,10 @@ def test_ranks_say_percentiles_where_there_is_a_background(shared_site: Site) ->
     found = effect(
         predictor, shared_site.genome("tiny"), shared_site.assembly("tiny"), [snv(shared_site, "chrB", 9000)]
     )
-    none = rank(found, predictor.card)
+    none = rank(found, predictor.card, columns(found, predictor.card))
     assert {(row.effect_percentile, row.activity_percentile) for row in none} == {(None, None)}
     zeros = np.zeros((3, 4), np.float32)
-    shares = rank(found, predictor.card, Background((0, 1, 2), zeros, zeros + 1e9))
+    shares = rank(found, predictor.card, columns(found, predictor.card), Background((0, 1, 2), zeros, zeros + 1e9))
     assert {(row.effect_percentile, row.activity_percentile) for row in shares} == {(100.0, 0.0)}
 
 

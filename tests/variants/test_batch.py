@@ -24,7 +24,7 @@ from trackserver.variants.effect import effect
 from trackserver.variants.scores import columns, impact
 from trackserver.variants.table import COLUMNS, Row, packed, write_tsv
 
-PLAIN = Scoring(warn=lambda effect: ("a_code",), weights={})
+PLAIN = Scoring(warn=lambda effect, scored: ("a_code",), weights={})
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def check_same(one: Scored | Refused, two: Scored | Refused) -> None:
 
 
 def test_together_they_are_what_each_is_alone(predictor: Predictor, ground: Ground, variants: list[Variant]) -> None:
-    found = score(predictor, ground, variants, Scoring(lambda effect: ("a_code",), {}, "sad"))
+    found = score(predictor, ground, variants, Scoring(lambda effect, scored: ("a_code",), {}, "sad"))
     assert set(found) == set(variants)
     for variant in variants:
         alone = effect(predictor, ground.genome, ground.assembly, [variant])
@@ -222,7 +222,7 @@ def test_chunks_and_order_do_not_matter(
 
 def test_in_full_it_is_the_same(predictor: Predictor, ground: Ground, variants: list[Variant]) -> None:
     some = variants[::5]
-    full = score(predictor, ground, some, Scoring(lambda effect: (), {}, full=True))
+    full = score(predictor, ground, some, Scoring(lambda effect, scored: (), {}, full=True))
     for variant, result in score(predictor, ground, some, PLAIN).items():
         check_same(result, full[variant])
 

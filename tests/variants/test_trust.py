@@ -25,6 +25,7 @@ from trackserver.genome.variant import Variant
 from trackserver.models.card import ModelCard, Track, read_card, write_card
 from trackserver.variants import trust
 from trackserver.variants.effect import Effect
+from trackserver.variants.scores import columns
 from trackserver.variants.trust import (
     SEVERITIES,
     Caveat,
@@ -62,7 +63,7 @@ def made(*deltas: float, variant: Variant = SNV, other: float = 0.0, unknown: fl
 
 
 def checked(effect: Effect, card: ModelCard = CARD, around: Surroundings = PLACE, spread: Any = None) -> list[Caveat]:
-    found = warnings(effect, card, around, spread)
+    found = warnings(effect, card, columns(effect, card), around, spread)
     assert json.loads(json.dumps([asdict(caveat) for caveat in found], allow_nan=False)) is not None
     assert all(c.sentence.endswith(".") and c.advice.endswith(".") and c.severity in SEVERITIES for c in found)
     return found

@@ -6,11 +6,7 @@ appears whole or not at all, so a reader never sees half of one.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackserver import __version__
-from trackserver.catalogue import loaded
+from trackserver.catalogue import answers, loaded
 from trackserver.catalogue.background import with_percentiles
 from trackserver.catalogue.questions import ask
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.surroundings import surroundings
-from trackserver.errors import InvalidRequest, SiteReadOnly, UnknownEffect, UnknownTileset
+from trackserver.errors import InvalidRequest, UnknownEffect, UnknownTileset
 from trackserver.genome.locus import Locus
 from trackserver.genome.variant import Variant
 from trackserver.models import registry
@@ -55,10 +51,7 @@ def stored(site: Site, effect_id: str) -> dict[str, Any] | None:
 def _kept(site: Site, effect_id: str) -> dict[str, Any] | None:
     if not _ID.match(effect_id):
         raise UnknownEffect(effect_id)
-    try:
-        return dict(json.loads((site.effects / effect_id / "effect.json").read_text()))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    return answers.read(site.effects / effect_id / "effect.json")
 
 
 def answer(site: Site, effect_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,7 +77,8 @@ def compute(site: Site, question: Question) -> dict[str, Any]:
         None if question.full else loaded.cones(site),
     )
     described = describe(site, question, card, result, seconds=time.perf_counter() - began)
-    _store(site.effects / question.id, described, result)
+    kept = site.effects / question.id / "effect.json"
+    answers.store(kept, described, {"ref": result.ref, "alt": result.alt})
     return with_percentiles(site, described)
 
 
@@ -102,6 +96,7 @@ def warm_up(site: Site) -> None:
 def describe(site: Site, question: Question, card: ModelCard, result: Effect, seconds: float) -> dict[str, Any]:
     """What the API and the command line say of an effect; strict JSON. Percentiles are for whoever answers to add."""
     around, genes = surroundings(site, question, card, result), site.genes(question.assembly)
+    scored = columns(result, card)
     return {
         "id": question.id,
         "status": "done",
@@ -118,10 +113,10 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
         "locus": asdict(result.locus),
         "origin": result.origin,
         "bin_width": result.bin_width,
-        "impact": impact(result, card, columns(result, card), site.settings.impact_weights),
-        "tracks": [_track(question.id, card, scores) for scores in rank(result, card)],
+        "impact": impact(result, card, scored, site.settings.impact_weights),
+        "tracks": [_track(question.id, card, scores) for scores in rank(result, card, scored)],
         "genes": [asdict(change) for change in gene_changes(result, card, genes)] if genes else [],
-        "warnings": [asdict(caveat) for caveat in warnings(result, card, around, _spread(result, card))],
+        "warnings": [asdict(caveat) for caveat in warnings(result, card, scored, around, _spread(result, card))],
         "provenance": {
             "model": card.id,
             "title": card.title,
@@ -167,22 +162,6 @@ def _track(effect_id: str, card: ModelCard, scores: TrackScores) -> dict[str, An
         **asdict(scores),
         "tilesets": {allele: f"fx-{effect_id}-{track.index}-{allele}" for allele in ALLELES},
     }
-
-
-def _store(place: Path, described: dict[str, Any], result: Effect) -> None:
-    try:
-        place.parent.mkdir(exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-        try:
-            np.save(partial / "ref.npy", result.ref)
-            np.save(partial / "alt.npy", result.alt)
-            (partial / "effect.json").write_text(json.dumps(described, allow_nan=False))
-            if not place.exists():  # else another process was faster: its effect is the same
-                os.replace(partial, place)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise SiteReadOnly(f"The effect cannot be stored in {place.parent}: {error.strerror}.") from error
 
 
 def is_effect_uid(uid: str) -> bool:

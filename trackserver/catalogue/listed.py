@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from trackserver.predict.reading import Reading, reading
 from trackserver.variants import batch
 from trackserver.variants.batch import Entry, Ground, Scoring
 from trackserver.variants.effect import Effect, Question, input_window
+from trackserver.variants.scores import Column
 from trackserver.variants.trust import warnings
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def every(site: Site, model: str, kept: str | None = None) -> str:
     return kept or ("delta" if registry.card(site.models, model).probability else "log2fc")
 
 
-def _warn(asked: Batch, effect: Effect) -> tuple[str, ...]:
+def _warn(asked: Batch, effect: Effect, scored: Mapping[str, Column]) -> tuple[str, ...]:
     """Codes of what speaks against an effect. What other models say is left out: it would depend on who has asked."""
     around = surroundings(asked.site, asked.as_question, asked.card, effect)
-    return tuple(caveat.code for caveat in warnings(effect, asked.card, replace(around, others=())))
+    return tuple(caveat.code for caveat in warnings(effect, asked.card, scored, replace(around, others=())))

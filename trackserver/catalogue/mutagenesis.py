@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackserver import __version__
-from trackserver.catalogue import loaded
+from trackserver.catalogue import answers, loaded
 from trackserver.catalogue.site import Site
-from trackserver.errors import InvalidRequest, SiteReadOnly, UnknownMutagenesis, UnknownTileset
+from trackserver.errors import InvalidRequest, UnknownMutagenesis, UnknownTileset
 from trackserver.genome.locus import Locus, parse_locus
 from trackserver.genome.sequence import BASES, decode, encode
 from trackserver.models import registry
@@ -130,10 +127,7 @@ def stored(site: Site, mutagenesis_id: str) -> dict[str, Any] | None:
     """The description of a computed map, or None."""
     if not _ID.match(mutagenesis_id):
         raise UnknownMutagenesis(mutagenesis_id)
-    try:
-        return dict(json.loads((directory(site) / mutagenesis_id / "mutagenesis.json").read_text()))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    return answers.read(directory(site) / mutagenesis_id / "mutagenesis.json")
 
 
 def answer(site: Site, mutagenesis_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +147,7 @@ def compute(site: Site, question: Question, report: Report = lambda done, total:
     began = time.perf_counter()
     result = _computed(site, question, card, report)
     described = describe(question, card, result, seconds=time.perf_counter() - began)
-    _store(directory(site) / question.id, described, result.map)
+    answers.store(directory(site) / question.id / "mutagenesis.json", described, {"map": result.map})
     return described
 
 
@@ -280,21 +274,6 @@ def _warnings(question: Question, card: ModelCard, result: Mutagenesis) -> list[
             "Look at all tracks; a model that reads further may see what this cannot.", {"largest": 0.0},
         ))  # fmt: skip
     return found
-
-
-def _store(place: Path, described: dict[str, Any], values: NDArray[np.float32]) -> None:
-    try:
-        place.parent.mkdir(exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-        try:
-            np.save(partial / "map.npy", values)
-            (partial / "mutagenesis.json").write_text(json.dumps(described, allow_nan=False))
-            if not place.exists():  # else another process was faster: its map is the same
-                os.replace(partial, place)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise SiteReadOnly(f"The map cannot be stored in {place.parent}: {error.strerror}.") from error
 
 
 def is_mutagenesis_uid(uid: str) -> bool:

@@ -37,8 +37,8 @@ from trackserver.variants.effect import (
     joined,
     output_bins,
 )
+from trackserver.variants.scores import Column, impact, verdict_of
 from trackserver.variants.scores import columns as scores_of
-from trackserver.variants.scores import impact, verdict_of
 
 if TYPE_CHECKING:
     from trackserver.predict.cone import Change, Cone, Reached
@@ -239,13 +239,13 @@ class Refused:
 class Scoring:
     """How effects become rows.
 
-    warn : codes of what speaks against believing an effect
+    warn : codes of what speaks against believing an effect with these scores
     weights : what an assay's tracks count in impact, 1 unless said
     every : the score to keep of every track, by its name in `TrackScores`; empty for none
     full : two full predictions each, to check with
     """
 
-    warn: Callable[[Effect], tuple[str, ...]]
+    warn: Callable[[Effect, Mapping[str, Column]], tuple[str, ...]]
     weights: Mapping[str, float]
     every: str = ""
     full: bool = False
@@ -336,7 +336,7 @@ def _scored(result: Effect, ground: Ground, scoring: Scoring) -> Scored:
         impact=impact(result, card, found, scoring.weights),
         track=result.tracks[top],
         verdict=verdict_of(at_top["delta"]) if card.probability else "",
-        warnings=scoring.warn(result),
+        warnings=scoring.warn(result, found),
         every=found[scoring.every].astype(np.float32) if scoring.every else None,
         **at_top,
     )

@@ -99,9 +99,10 @@ def _share(held: NDArray[np.float32], value: float) -> float:
     return 100 * int(np.searchsorted(held, np.float32(value))) / len(held)
 
 
-def rank(effect: Effect, card: ModelCard, background: Background | None = None) -> list[TrackScores]:
-    """Scores of every track, the largest size first; ties by index."""
-    scored = columns(effect, card)
+def rank(
+    effect: Effect, card: ModelCard, scored: Mapping[str, Column], background: Background | None = None
+) -> list[TrackScores]:
+    """Scores of every track (`columns`), the largest size first; ties by index."""
     asked = zip(effect.tracks, scored["size"], scored["activity"], strict=True)
     shares = [_shares(background, *row) for row in asked]
     names = ("sad", "log_sad", "d1", "d2", "sum501", "sum2001", "log2fc", "log2fc2001", "size", "activity", "ref",

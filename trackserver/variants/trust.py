@@ -5,7 +5,7 @@ What a warning needs besides the effect and the model's card is a value, `Surrou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -128,17 +128,22 @@ class _Case:
 
 
 def warnings(
-    effect: Effect, card: ModelCard, around: Surroundings, spread: NDArray[np.float64] | None = None
+    effect: Effect,
+    card: ModelCard,
+    scored: Mapping[str, Column],
+    around: Surroundings,
+    spread: NDArray[np.float64] | None = None,
 ) -> list[Caveat]:
     """All that speaks against believing an effect, the most severe first.
 
     Parameters
     ----------
+    scored
+        The effect's scores, as `scores.columns` gives them.
     spread
         (T,) standard deviation of each track's change over the strands and shifts that are averaged: of the signed
         size (`signed_sizes`); None where there is one only, or it is not known.
     """
-    scored = columns(effect, card)
     case = _Case(effect, card, around, spread, _signed(scored, card), scored["bin"].astype(int).tolist())
     found = [caveat for check in _CHECKS for caveat in check(case)]
     return sorted(found, key=lambda caveat: SEVERITIES.index(caveat.severity))
@@ -149,7 +154,7 @@ def signed_sizes(effect: Effect, card: ModelCard) -> Column:
     return _signed(columns(effect, card), card)
 
 
-def _signed(scored: dict[str, Column], card: ModelCard) -> Column:
+def _signed(scored: Mapping[str, Column], card: ModelCard) -> Column:
     return scored["delta"] if card.probability else scored["log2fc"]
 
 
