@@ -23,7 +23,7 @@ from trackserver.predict.cone import Cones  # noqa: E402
 from trackserver.predict.engine import Predictor  # noqa: E402
 from trackserver.variants.effect import effect  # noqa: E402
 from trackserver.variants.mutagenesis import Mutagenesis, mutagenesis, preview  # noqa: E402
-from trackserver.variants.scores import rank  # noqa: E402
+from trackserver.variants.scores import columns, rank  # noqa: E402
 
 HERE = Path(demo.__file__).parent
 AROUND = 25  # bp beside the sites that nothing was planted in
