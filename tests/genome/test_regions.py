@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from trackserver.errors import ChromosomesDoNotFit, DataError, UnreadableFile
 from trackserver.genome.assembly import Assembly, known
 from trackserver.genome.locus import Locus
-from trackserver.genome.regions import Regions
+from trackserver.genome.regions import Regions, covered_bases
 
 HERE = Assembly("here", ("chr1", "chr2"), (1000, 200))
 
@@ -55,6 +56,19 @@ def test_what_a_locus_touches(regions: Regions, locus: Locus, overlap: int, name
     assert regions.overlap(locus) == overlap
     assert regions.touches(locus) is (overlap > 0)
     assert regions.names(locus) == names
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=8), st.lists(st.integers(0, 90), min_size=2)
+)
+def test_bases_between_edges(intervals: list[tuple[int, int]], edges: list[int]) -> None:
+    covered = np.zeros(90, int)
+    for start, length in intervals:
+        covered[start : start + length] = 1
+    edges.sort()
+    starts, lengths = np.array(intervals, np.int64).reshape(-1, 2).T
+    found = covered_bases(starts, starts + lengths, np.array(edges))
+    assert found.tolist() == [covered[a:b].sum() for a, b in pairwise(edges)]
 
 
 def test_the_whole_of_it(regions: Regions) -> None:

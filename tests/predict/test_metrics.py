@@ -73,6 +73,15 @@ def test_auprc_takes_the_top_twentieth() -> None:
     assert metrics.auprc(np.zeros(100), values) == pytest.approx(0.05)
 
 
+@given(small, st.data())
+def test_auroc_is_the_share_of_pairs_in_order(pairs: list[tuple[float, float]], data: st.DataObject) -> None:
+    scores = np.array([score for score, _ in pairs])
+    peaks = np.array(data.draw(st.lists(st.booleans(), min_size=len(pairs), max_size=len(pairs))))
+    above = scores[peaks][:, None] - scores[~peaks][None, :]
+    expected = ((above > 0) + (above == 0) / 2).mean() if above.size else np.nan
+    assert metrics.auroc(scores, peaks) == pytest.approx(expected, nan_ok=True)
+
+
 def test_what_is_not_known_is_left_out_and_counted() -> None:
     predicted, observed = [PREDICTED[:250].copy(), PREDICTED[250:].copy()], [OBSERVED[:250].copy(), OBSERVED[250:]]
     predicted[0][3], observed[0][[7, 8]] = np.nan, np.nan

@@ -37,7 +37,7 @@ def store(file: Path, described: Mapping[str, Any], arrays: Mapping[str, NDArray
     """
     place = file.parent
     try:
-        place.parent.mkdir(exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
         try:
             for name, values in arrays.items():

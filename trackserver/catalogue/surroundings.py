@@ -18,6 +18,7 @@ from trackserver.genome.regions import Regions
 from trackserver.models import registry
 from trackserver.models.card import ModelCard, select
 from trackserver.predict.reading import reading
+from trackserver.predict.targets import FOLDS
 from trackserver.tiles.source import identity_at
 from trackserver.variants.effect import Effect, Question, input_window
 from trackserver.variants.scores import NARROW
@@ -72,17 +73,22 @@ def _overlap(regions: Regions | None, place: Locus, changed: list[Locus]) -> Ove
 
 
 def fold_of(card: ModelCard, loci: list[Locus]) -> str:
-    """The fold of the model's training that loci lie in, `train` before `valid` before `test`; empty if not known.
+    """The fold of the model's training that loci lie in, `train` before `valid` before `test`; empty if not known."""
+    for fold, windows in folds(card).items():
+        if any(window.overlaps(locus) for window in windows for locus in loci):
+            return fold
+    return ""
+
+
+def folds(card: ModelCard) -> dict[str, list[Locus]]:
+    """Where each fold of the model's training lies, `train`, `valid`, `test`; empty if not known.
 
     Cards of models that were trained here have it as `provenance.folds`: of each fold its `[chrom, start, end]`.
     """
-    folds = card.provenance.get("folds")
-    if not isinstance(folds, Mapping):
-        return ""
-    for fold in ("train", "valid", "test"):
-        if any(window.overlaps(locus) for window in _windows(folds.get(fold)) for locus in loci):
-            return fold
-    return ""
+    written = card.provenance.get("folds")
+    if not isinstance(written, Mapping):
+        return {}
+    return {fold: found for fold in FOLDS if (found := list(_windows(written.get(fold))))}
 
 
 def _windows(written: Any) -> Iterator[Locus]:

@@ -35,13 +35,11 @@ class _Stretch:
     stops: Positions
     covered: Positions
 
-    def bases_before(self, position: int) -> int:
-        """How many of the bases before a 0-based position are covered."""
-        number = int(np.searchsorted(self.begins, position))
-        if not number:
-            return 0
-        beyond = max(0, int(self.stops[number - 1]) - position)
-        return int(self.covered[number]) - beyond
+    def bases_before(self, positions: Positions) -> Positions:
+        """How many of the bases before each 0-based position are covered."""
+        number = np.searchsorted(self.begins, positions)
+        beyond = np.maximum(self.stops[number - 1] - positions, 0)
+        return np.where(number > 0, self.covered[number] - beyond, 0)
 
 
 class Regions:
@@ -94,7 +92,7 @@ class Regions:
     def overlap(self, locus: Locus) -> int:
         """How many bases of the locus lie in the intervals; one that several cover counts once."""
         held = self._stretches.get(locus.chrom)
-        return held.bases_before(locus.end) - held.bases_before(locus.start) if held else 0
+        return int(np.diff(held.bases_before(np.array([locus.start, locus.end])))[0]) if held else 0
 
     def names(self, locus: Locus) -> tuple[str, ...]:
         """The names of the intervals that touch the locus, each once, in order of place; those without one left out."""
@@ -111,6 +109,13 @@ class Regions:
         held = self._stretches.get(chrom)
         pairs = zip(held.begins.tolist(), held.stops.tolist(), strict=True) if held else ()
         return [Locus(chrom, start, end) for start, end in pairs]
+
+
+def covered_bases(starts: Positions, ends: Positions, edges: Positions) -> Positions:
+    """(len(edges) - 1,) how many bases between neighbouring edges lie in intervals, which may overlap, in any order."""
+    if not len(starts):
+        return np.zeros(len(edges) - 1, np.int64)
+    return np.diff(_stretch(np.stack([starts, ends, np.zeros_like(starts)], axis=1)).bases_before(edges))
 
 
 def _interval(fields: list[bytes], chroms: Chromosomes) -> tuple[str, int, int]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 # Which bins count as peaks where nobody has called any: the field's usual part of the genome for open chromatin.
 TOP = 0.05
@@ -38,7 +39,7 @@ def paired(predicted: ArrayLike, observed: ArrayLike) -> tuple[Floats, Floats]:
     """The two as flat float64 arrays, without the bins in which either is not finite."""
     one, other = np.asarray(predicted, np.float64).ravel(), np.asarray(observed, np.float64).ravel()
     known = np.isfinite(one) & np.isfinite(other)
-    return one[known], other[known]
+    return (one, other) if known.all() else (one[known], other[known])
 
 
 def pearson(predicted: ArrayLike, observed: ArrayLike) -> float:
@@ -62,9 +63,17 @@ def spearman(predicted: ArrayLike, observed: ArrayLike) -> float:
 
 
 def _ranks(values: Floats) -> Floats:
-    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(sizes)
-    return (last - (sizes - 1) / 2)[group]
+    order = np.argsort(values)
+    ends = _ends_of_ties(values[order])
+    sizes = np.diff(ends, prepend=0)
+    ranks = np.empty(values.size)
+    ranks[order] = np.repeat(ends - (sizes - 1) / 2, sizes)
+    return ranks
+
+
+def _ends_of_ties(ordered: Floats) -> NDArray[np.intp]:
+    """One past the last of each group of equal values."""
+    return np.flatnonzero(np.append(ordered[1:] != ordered[:-1], ordered.size > 0)) + 1
 
 
 def log1p_pearson(predicted: ArrayLike, observed: ArrayLike) -> float:
@@ -74,22 +83,45 @@ def log1p_pearson(predicted: ArrayLike, observed: ArrayLike) -> float:
 
 
 def auprc(predicted: ArrayLike, observed: ArrayLike, top: float = TOP) -> float:
-    """Area under the precision-recall curve (average precision), the peaks being the top part of the observed bins.
+    """Area under the precision-recall curve, the peaks being the top part of the observed bins; see `top_share`.
 
-    By chance it is about `top`. Where ties make the top part all bins (a track that is mostly 0), the peaks are the
-    bins above the lowest value; NaN where all are equal. Bins of equal prediction are counted together.
+    By chance it is about `top`; NaN where all bins are equal.
     """
     scores, values = paired(predicted, observed)
-    if not values.size or np.ptp(values) == 0:
+    return average_precision(scores, top_share(values, top))
+
+
+def top_share(values: Floats, top: float = TOP) -> Mask:
+    """(n,) which of some finite values are their top part, all that equal the least of it among them.
+
+    Where ties make that all of them (a track that is mostly 0), it is those above the lowest value.
+    """
+    if not values.size:
+        return np.zeros(0, bool)
+    threshold, lowest = np.quantile(values, 1 - top), values.min()
+    return values >= threshold if threshold > lowest else values > lowest
+
+
+def average_precision(scores: Floats, peaks: Mask) -> float:
+    """Area under the precision-recall curve of finite scores (n,); NaN without a peak.
+
+    A precision for each score that a peak has, weighed by the recall it adds, so equal scores are counted together.
+    """
+    if not peaks.any():
         return float("nan")
-    threshold = np.quantile(values, 1 - top)
-    peaks = values >= threshold if threshold > values.min() else values > threshold
-    order = np.argsort(-scores, kind="stable")
-    scores, peaks = scores[order], peaks[order]
-    ends = np.flatnonzero(np.append(np.diff(scores) != 0, True))  # the last bin of each group of ties
-    found = np.cumsum(peaks)[ends]
-    precision, recall = found / (ends + 1), found / found[-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    thresholds, counts = np.unique(scores[peaks], return_counts=True)
+    found = np.cumsum(counts[::-1])[::-1]
+    called = scores.size - np.searchsorted(np.sort(scores), thresholds)
+    return float(counts @ (found / called) / found[0])
+
+
+def auroc(scores: Floats, peaks: Mask) -> float:
+    """The chance that a bin in a peak scores higher than one that is not, ties counting half; NaN without either."""
+    others, wanted = np.sort(scores[~peaks]), scores[peaks]
+    if not others.size or not wanted.size:
+        return float("nan")
+    below = [np.searchsorted(others, wanted, side).sum() for side in ("left", "right")]
+    return float(sum(below) / 2 / (wanted.size * others.size))
 
 
 def agreement(predicted: Sequence[ArrayLike], observed: Sequence[ArrayLike]) -> Agreement:

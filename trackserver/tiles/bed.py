@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from trackserver.errors import FileChanged, UnreadableFile, listing
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.names import Chromosomes
+from trackserver.genome.regions import covered_bases
 from trackserver.genome.text import opened
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.intervals import Intervals
@@ -74,6 +75,13 @@ class BedTileset:
                 strict=True,
             )
         ]
+
+    def covered(self, chrom: str, edges: Integers) -> Integers:
+        """(len(edges) - 1,) how many bases between neighbouring places of a chromosome the intervals cover."""
+        held = self.bed.intervals
+        places = edges + self.grid.assembly.offsets[chrom]
+        rows = held.within(int(places[0]), int(places[-1]), len(held.starts))
+        return covered_bases(held.starts[rows], held.ends[rows], places)
 
 
 def entry(uid: str, fields: list[str], importance: float, assembly: Assembly) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trackserver.errors import UnreadableFile
 from trackserver.genome.assembly import Assembly, Segment
+from trackserver.genome.regions import covered_bases
 from trackserver.tiles.bbi import BBI, Chrom, Line
 from trackserver.tiles.bed import HEADERS, MOST_ENTRIES_A_TILE, entry
 from trackserver.tiles.cache import ByteCache
@@ -60,6 +61,16 @@ class BigBedTileset:
         self.bbi.source.check_current()
         shown = _most_important(np.concatenate(found, axis=1))[[_BLOCK, _ROW, _IMPORTANCE]]
         return [self._entry(blocks, int(number), int(row), importance) for number, row, importance in shown.T.tolist()]
+
+    def covered(self, chrom: str, edges: Integers) -> Integers:
+        """(len(edges) - 1,) how many bases between neighbouring places of a chromosome the intervals cover."""
+        if not (own := self._own.get(chrom)):
+            return np.zeros(len(edges) - 1, np.int64)
+        blocks = self._blocks(list(self.bbi.blocks(own, int(edges[0]), int(edges[-1])))).values()
+        self.bbi.source.check_current()
+        places = [np.stack([block.starts, block.ends])[:, block.chrom_ids == own.id] for block in blocks]
+        starts, ends = np.concatenate([np.empty((2, 0), np.int64), *places], axis=1)
+        return covered_bases(starts, ends, edges)
 
     def _entry(self, blocks: dict[int, Block], number: int, row: int, importance: float) -> dict[str, Any]:
         line = blocks[number].lines[row]

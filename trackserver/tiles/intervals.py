@@ -18,8 +18,8 @@ class Intervals:
 
     def __init__(self, starts: Integers, ends: Integers, importance: NDArray[Any]):
         self.starts = starts
-        self._ends = np.maximum(ends, starts + 1)  # what has no length, such as an insertion, is met where it lies
-        self._reach = np.maximum.accumulate(self._ends)
+        self.ends = np.maximum(ends, starts + 1)  # what has no length, such as an insertion, is met where it lies
+        self._reach = np.maximum.accumulate(self.ends)
         self.ranks = np.empty(len(starts), np.int32)
         self.ranks[np.argsort(-importance, kind="stable")] = np.arange(len(starts))
 
@@ -27,7 +27,7 @@ class Intervals:
         """The numbers of those that touch [start, end), of many the most important, by start."""
         first = int(np.searchsorted(self._reach, start, "right"))
         last = int(np.searchsorted(self.starts, end, "left"))
-        found = first + np.flatnonzero(self._ends[first:last] > start)
+        found = first + np.flatnonzero(self.ends[first:last] > start)
         if len(found) > most:
             found = np.sort(found[np.argpartition(self.ranks[found], most)[:most]])
         return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trackserver.errors import UnreadableFile
 from trackserver.genome.assembly import Assembly
+from trackserver.genome.locus import Locus
 from trackserver.genome.names import check_sizes, own_names
 from trackserver.tiles import kernels, wire
 from trackserver.tiles.bbi import BBI, Chrom, Zoom, axis_of
@@ -56,6 +57,19 @@ class BigWigTileset:
         values = self._bins(mode, self.bbi.level(width), tile.x * TILE_SIZE * width, width)
         self.bbi.source.check_current()
         return wire.dense(values)
+
+    def means(self, locus: Locus, bin_width: int) -> NDArray[np.float64]:
+        """(bins,) the mean over the covered bases of each bin from the locus's start on; exact at every width.
+
+        The last bin may reach beyond the locus, never beyond the chromosome. NaN where nothing is covered.
+        """
+        n_bins = -(-len(locus) // bin_width)
+        chrom = self._own.get(locus.chrom)
+        if chrom is None:
+            return np.full(n_bins, np.nan)
+        totals = base_sums(self.bbi, chrom, locus.start, n_bins, bin_width)
+        self.bbi.source.check_current()
+        return np.asarray(means(totals))
 
     def _bins(self, mode: str, level: Zoom | None, origin: int, width: int) -> NDArray[np.float64]:
         """(TILE_SIZE,) from `origin` on; NaN where nothing is covered."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from trackserver.catalogue.listing import Listing
 from trackserver.catalogue.opened import Opened
 from trackserver.catalogue.site import Site
-from trackserver.errors import InvalidRequest
+from trackserver.errors import InvalidRequest, shortened
 from trackserver.jobs import Jobs
 from trackserver.models.card import first_problem
 from trackserver.web.metrics import Metrics
@@ -88,6 +88,14 @@ def _finite(text: str) -> float:
 def asked_assembly() -> str:
     """The assembly a request names, else the site's own."""
     return request.args.get("assembly") or here().site.default_assembly
+
+
+def asked_number(name: str, default: int, most: int, least: int = 0) -> int:
+    """A whole number of the query."""
+    text = request.args.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
+        raise InvalidRequest(f"'{name}' should be a whole number from {least} to {most:,}, not '{shortened(text)}'.")
+    return int(text)
 
 
 def init_app(app: Flask) -> None:

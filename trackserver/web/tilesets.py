@@ -11,7 +11,7 @@ from trackserver.catalogue.tilesets import CHROMSIZES, GENES, assembly_records
 from trackserver.errors import InvalidRequest, NotOffered, UnknownTileset, listing
 from trackserver.genome.genes import Gene
 from trackserver.tiles.annotation import importance
-from trackserver.web.state import here
+from trackserver.web.state import asked_number, here
 
 blueprint = Blueprint("tilesets", __name__, url_prefix="/api/v1")
 
@@ -75,7 +75,7 @@ def tilesets() -> Response:
         order=ORDERS[order],
         backwards=bool(request.args.get("r")),
     )
-    offset, limit = _whole("offset", 0, MOST_OFFSET), _whole("limit", PAGE, MOST)
+    offset, limit = asked_number("offset", 0, MOST_OFFSET), asked_number("limit", PAGE, MOST)
     count, records = here().listing.page(wanted, offset, limit)
     pairs = here().listing.pairs()
     return jsonify(
@@ -99,13 +99,6 @@ def tileset(uid: str) -> Response:
 @blueprint.post("/link_tile/", defaults={"what": "link_tile"})
 def not_offered(what: str) -> Response:
     raise NotOffered(f"This server has no {what}, which HiGlass's old server had; /docs lists what it has.")
-
-
-def _whole(name: str, default: int, most: int) -> int:
-    text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= most):
-        raise InvalidRequest(f"{name} should be a whole number of at most {most:,}, not '{text}'.")
-    return int(text)
 
 
 def _page(offset: int, limit: int) -> str:
