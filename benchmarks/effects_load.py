@@ -11,15 +11,17 @@ import json
 import random
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tiles_clients import serving
+from tiles_clients import ONE_THREAD, free_port, wait_for
 
 from trackserver.catalogue.site import Site
 from trackserver.demo.site import MODEL
@@ -40,9 +42,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         copied = Path(temporary) / "site"
         shutil.copytree(options.site, copied, ignore=shutil.ignore_patterns("effects", "*.lock"))
-        with serving(sys.executable, "product", copied) as port:
+        with serving(copied) as port:
             found = measured(port, Site(copied), options.people, options.rounds)
     print(json.dumps(found, indent=2) if options.json else "\n".join(f"{k:36} {v}" for k, v in found.items()))
+
+
+@contextmanager
+def serving(site: Path) -> Iterator[int]:
+    """The port of `trackserver serve`."""
+    port = free_port()
+    command = [sys.executable, "-m", "trackserver", "serve", "--site", str(site), "--port", str(port)]
+    process = subprocess.Popen(command, env=ONE_THREAD)
+    try:
+        wait_for(port, process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def measured(port: int, site: Site, people: int, rounds: int) -> dict[str, Any]:
@@ -50,11 +66,14 @@ def measured(port: int, site: Site, people: int, rounds: int) -> dict[str, Any]:
     answered(port, variants.next())  # the model is loaded now
     uids = [record.uid for record in site.catalogue.tilesets()]
     alone = browsing(port, uids, seconds=3.0)
-    before = resident_mb(port)
+    before = resident_mb(site)
     stop, latencies = threading.Event(), []
     browser = threading.Thread(target=lambda: latencies.extend(browsing_until(port, uids, stop)))
     browser.start()
-    waits = [wait for _ in range(rounds) for wait in at_once(port, [variants.next() for _ in range(people)])]
+    waits, sizes = [], []
+    for _ in range(rounds):
+        waits += at_once(port, [variants.next() for _ in range(people)])
+        sizes.append(resident_mb(site))
     stop.set()
     browser.join()
     return {
@@ -63,8 +82,10 @@ def measured(port: int, site: Site, people: int, rounds: int) -> dict[str, Any]:
         "effect_seconds_longest": round(max(waits), 3),
         **{f"tiles_alone_{name}": value for name, value in summary(alone).items()},
         **{f"tiles_meanwhile_{name}": value for name, value in summary(latencies).items()},
-        "resident_mb_before": before,
-        "resident_mb_after": resident_mb(port),
+        "computing_mb_before": before,
+        "computing_mb_largest": max(sizes),
+        "computing_mb_after": resident_mb(site),
+        "reference_cache_mb": site.settings.reference_cache_mb,
     }
 
 
@@ -147,12 +168,14 @@ def summary(seconds: list[float]) -> dict[str, float]:
     return {"requests": len(seconds)} | {name: round(value * 1000, 1) for name, value in ms.items()}
 
 
-def resident_mb(port: int) -> float:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        connection.request("GET", "/metrics")
-        lines = connection.getresponse().read().decode().splitlines()
-    values = [line.split()[1] for line in lines if line.startswith("process_resident_memory_bytes")]
-    return round(float(values[0]) / 1e6, 1) if values else -1.0
+def resident_mb(site: Site) -> float:
+    """Memory of the process that computes for a site."""
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if b"catalogue.computing" in (text := command.read_bytes()) and str(site.path).encode() in text:
+                lines = command.with_name("status").read_text().splitlines()
+                return round(int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1000, 1)
+    sys.exit("nothing computes")
 
 
 if __name__ == "__main__":

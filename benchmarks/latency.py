@@ -121,10 +121,12 @@ def answers(url: str) -> bool:
 
 
 def memory_kb(pid: int) -> int:
-    """Resident memory of a process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    lines = [Path(f"/proc/{each}/status").read_text().splitlines() for each in (pid, *children)]
-    return sum(int(line.split()[1]) for status in lines for line in status if line.startswith("VmRSS"))
+    """Resident memory of a process and all that it has started."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for thread in threads for child in thread.read_text().split()]
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    own = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+    return own + sum(map(memory_kb, children))
 
 
 def seconds(work: Callable[[], object]) -> float:

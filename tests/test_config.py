@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_file_then_environment_then_flags(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (config.load(file).title, config.load(file).port, config.load(file).threads) == ("Ours", 9000, 8)
+    assert (config.load(file).title, config.load(file).port, config.load(file).threads) == ("Ours", 9000, 16)
     monkeypatch.setenv("TRACKSERVER_PORT", "9001")
     assert config.load(file).port == 9001
     assert config.load(file, port=9002, host=None).port == 9002

@@ -60,13 +60,14 @@ class Settings(BaseSettings):
     port: int = Field(8989, ge=1, le=65535, description="port to listen on")
     cache_mb: int = Field(512, ge=16, description="memory for tiles and the blocks they are made of, in MB a worker")
     workers: int = Field(1, ge=1, le=64, description="processes that answer; each holds its own cache and model")
-    threads: int = Field(8, ge=1, le=256, description="requests answered at the same time, by each process")
+    threads: int = Field(16, ge=1, le=256, description="requests answered at the same time, by each process")
     models_in_memory: int = Field(4, ge=1, le=64, description="models a process keeps loaded; the largest take 4 GB")
     reference_cache_mb: int = Field(512, ge=64, description="memory for what models keep of windows they have read")
     impact_weights: dict[str, float] = Field({}, description="what an assay's tracks count in impact; 1 unless said")
     device: str = Field("auto", description="where models run: auto, cpu, cuda:0")
     max_tile_ids: int = Field(1000, ge=15, description="tiles one request may ask for")
     max_request_bytes: int = Field(4_000_000, ge=10_000, description="largest request body")
+    lists_kept: int = Field(500, ge=1, description="lists of variants that are kept; beyond, the oldest are deleted")
     queue_length: int = Field(64, ge=1, description="effects that may wait for the model")
     access_log: str = Field(
         "", description="file, in the site unless absolute, with a line for each request; - for stderr; empty: none"
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
     remote_max_bytes: int = Field(50_000_000_000, ge=1, description="largest such file")
     remote_timeout: float = Field(20.0, gt=0, le=300, description="seconds to wait for a part of such a file")
     remote_most: int = Field(1000, ge=1, description="how many such files may be registered")
+    encode_url: str = Field("https://www.encodeproject.org", description="the ENCODE portal, or a copy of it")
     frame_ancestors: str = Field("*", description="sites that may embed a view (CSP frame-ancestors)")
 
     @classmethod

@@ -7,13 +7,19 @@ The families are what a caller does about it: ask for something that exists (`No
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable
+from typing import Any
 
 
 class TrackserverError(Exception):
     """Base of every error this package raises on purpose."""
 
     code = "error"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come from other processes too, as they are: not made anew by constructors that ask for other things."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class NotFound(TrackserverError):
@@ -208,6 +214,12 @@ class SiteReadOnly(DataError):
     code = "site_read_only"
 
 
+class NoRoom(DataError):
+    """Something that will not fit on the disk."""
+
+    code = "no_room"
+
+
 class RemoteRefused(InvalidRequest):
     """An address from which this site does not read."""
 
@@ -246,6 +258,13 @@ class NeedsTorch(Unavailable):
             "This server runs without torch, so it serves tracks but cannot predict; "
             "install it with: pip install 'trackserver[models]'."
         )
+
+
+class NeedsRay(Unavailable):
+    code = "needs_ray"
+
+    def __init__(self) -> None:
+        super().__init__("A cluster needs Ray, which is not installed here: pip install 'trackserver[cluster]'.")
 
 
 class NotOffered(Unavailable):

@@ -1,7 +1,7 @@
 """Long work: queued, done in order, and visible while it waits, to every process of a server.
 
-The queue is a small database in the site's cache. One process works through it, the one that holds its lock: the model
-is the bottleneck, and two predictions at once on one device are slower than one after the other, and need it twice in
+The queue is a small database in the site's cache. The process that holds its lock has it worked through: the model is
+the bottleneck, and two predictions at once on one device are slower than one after the other, and need it twice in
 memory. When that process ends, another takes its place and begins again with what was left unfinished.
 """
 
@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from trackserver.errors import QueueFull, SiteReadOnly, TrackserverError, UnknownJob
 
@@ -26,7 +26,7 @@ QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 WARM_UP = "warm-up"
 REMEMBERED = 1000  # finished jobs kept for whoever asks late
 MOST_TRIES = 2  # of a job during which its process ended
-POLL = 0.1  # seconds after which a job that another process has queued is seen
+POLL = 0.03  # seconds after which a job that another process has queued is seen
 
 AGAIN = "again"  # what work returns that has more to do, and lets whoever waits go first
 # What a kind of job does, given its id and what was asked.
@@ -65,7 +65,9 @@ class Jobs:
         self._place, self._length, self._works = place, length, works
         self._wake = threading.Event()
         self._starting = threading.Lock()
+        self._one_writes = threading.Lock()
         self._worker: threading.Thread | None = None
+        self._hold: Callable[[IO[str]], object] = lambda lock: self.work()
 
     def submit(self, job_id: str, kind: str, asked: Mapping[str, Any]) -> Job:
         """Queue work under an id; one that waits or runs under that id already is joined, not repeated."""
@@ -75,9 +77,10 @@ class Jobs:
                 if _waiting(database) >= self._length:
                     raise QueueFull(self._length)
                 _insert(database, job_id, kind, json.dumps(asked), QUEUED)
+            job = _job(database.execute(f"{_SHOWN} WHERE id = ?", (job_id,)).fetchone())
         self.start()
         self._wake.set()
-        return self.get(job_id)
+        return job
 
     def get(self, job_id: str) -> Job:
         for row in self._read(f"{_SHOWN} WHERE id = ?", job_id):
@@ -92,12 +95,36 @@ class Jobs:
         """How many wait."""
         return sum(count for (count,) in self._read("SELECT count(*) FROM jobs WHERE status = 'queued'"))
 
-    def start(self, first: Callable[[], object] | None = None) -> None:
-        """Take part in the work; whichever process does it begins with `first`, such as loading the model."""
+    def start(self, hold: Callable[[IO[str]], object] | None = None) -> None:
+        """Take part: once no other process has the lock, this one works in a thread of its own.
+
+        hold : what to do with the lock instead, such as to have yet another process work; it returns only to try again
+        """
         with self._starting:
+            self._hold = hold or self._hold
             if not self._worker:
-                self._worker = threading.Thread(target=self._run, args=(first,), name="trackserver-jobs", daemon=True)
+                self._worker = threading.Thread(target=self._run, name="trackserver-jobs", daemon=True)
                 self._worker.start()
+
+    def work(self, first: Callable[[], object] | None = None) -> None:
+        """Work through the queue for good, in the process that has the lock, beginning with `first`, such as loading
+        the model.
+        """
+        self._take_over()
+        if first:
+            with self._writing() as database:
+                _insert(database, WARM_UP, WARM_UP, "{}", RUNNING)
+            self._do(WARM_UP, first)
+        while True:
+            try:
+                busy = self._do_next()
+            except (TrackserverError, sqlite3.Error):  # somebody has taken the queue away, or filled the disk
+                _log.exception("The queue %s", self._place)
+                time.sleep(1)
+                continue
+            if not busy:
+                self._wake.wait(POLL)
+                self._wake.clear()
 
     def _read(self, query: str, *values: object) -> list[sqlite3.Row]:
         if not self._place.exists():  # nothing was ever queued; perhaps nothing can be, in a site that is read-only
@@ -109,7 +136,8 @@ class Jobs:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         try:
             self._place.parent.mkdir(exist_ok=True)
-            with closing(self._connect()) as database:
+            # One thread after the other: SQLite lets those that wait sleep for up to 0.1 s at a time.
+            with self._one_writes, closing(self._connect()) as database:
                 database.execute("BEGIN IMMEDIATE")
                 with database:
                     yield database
@@ -122,32 +150,15 @@ class Jobs:
         database.execute(_TABLE)
         return database
 
-    def _run(self, first: Callable[[], object] | None) -> None:
+    def _run(self) -> None:
         try:
             self._place.parent.mkdir(exist_ok=True)
-            self._work(first)
+            with self._place.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # waits for as long as another process has it
+                self._hold(lock)
         except (OSError, TrackserverError):
             _log.exception("The queue %s", self._place)
             self._worker = None  # the next job tries again
-
-    def _work(self, first: Callable[[], object] | None) -> None:
-        with self._place.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # waits for as long as another process does the work
-            self._take_over()
-            if first:
-                with self._writing() as database:
-                    _insert(database, WARM_UP, WARM_UP, "{}", RUNNING)
-                self._do(WARM_UP, first)
-            while True:
-                try:
-                    busy = self._do_next()
-                except (TrackserverError, sqlite3.Error):  # somebody has taken the queue away, or filled the disk
-                    _log.exception("The queue %s", self._place)
-                    time.sleep(1)
-                    continue
-                if not busy:
-                    self._wake.wait(POLL)
-                    self._wake.clear()
 
     def _take_over(self) -> None:
         """Queue again what a process that ended was doing; what has ended several is given up."""
@@ -193,6 +204,7 @@ class Jobs:
                 "UPDATE jobs SET status = ?, error = ?, code = ?, ended = ? WHERE id = ?",
                 (status, error, code, _now(), job_id),
             )
+            _forget(database)
 
 
 def _waiting(database: sqlite3.Connection) -> int:
@@ -200,11 +212,15 @@ def _waiting(database: sqlite3.Connection) -> int:
 
 
 def _insert(database: sqlite3.Connection, job_id: str, kind: str, asked: str, status: str) -> None:
-    """Add a job at the end; the oldest of those that have ended are forgotten."""
+    """Add a job at the end."""
     database.execute(
         "INSERT OR REPLACE INTO jobs (id, kind, asked, status, created) VALUES (?, ?, ?, ?, ?)",
         (job_id, kind, asked, status, _now()),
     )
+
+
+def _forget(database: sqlite3.Connection) -> None:
+    """Of the jobs that have ended, all but the last."""
     database.execute(
         "DELETE FROM jobs WHERE number IN "
         "(SELECT number FROM jobs WHERE status IN (?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?)",

@@ -241,6 +241,28 @@ def test_a_vcf_without_rows_is_a_table_without_rows(shared_site: Site, tmp_path:
     assert rows == []
 
 
+def test_windows_are_shared_by_neighbours_or_each_variant_lies_in_the_middle(shared_site: Site, tmp_path: Path) -> None:
+    """Eight neighbours: on the grid one window or two; in the middle eight, of which each effect is that of its own."""
+    positions = range(20_011, 20_019)
+    refs = [reads(shared_site, "chrA", position) for position in positions]
+    source = tmp_path / "list.txt"
+    texts = [f"chrA:{position}:{ref}:{other(ref)}" for position, ref in zip(positions, refs, strict=True)]
+    source.write_text("\n".join(texts))
+    windows = {}
+    for placement in ("grid", "centre"):
+        out = tmp_path / f"{placement}.tsv"
+        told: list[batches.Preflight] = []
+        run(prepare(shared_site, source, "random", placement=placement), out, tell=told.append)
+        windows[placement] = told[0].windows
+        question = ask(shared_site, "random", "tiny", texts[:1], placement=placement, full=True)
+        one = effects.compute(shared_site, question)
+        assert float(table(out)[1][0]["delta"]) == pytest.approx(one["tracks"][0]["delta"], rel=1e-4)
+    assert windows["grid"] <= 2 < windows["centre"] == 8
+    assert "variants in the middle" in "".join(table(tmp_path / "centre.tsv")[0])
+    grid, centre = (ask(shared_site, "random", "tiny", texts[:1], placement=how) for how in ("grid", "centre"))
+    assert grid.id == ask(shared_site, "random", "tiny", texts[:1]).id != centre.id
+
+
 def test_an_ending_that_is_no_format(shared_site: Site, mixed: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"end it in \.tsv, \.tsv\.gz"):
         scored(shared_site, mixed, tmp_path / "out.xlsx")

@@ -189,6 +189,27 @@ def test_others_go_first_between_slices(
     assert times[effect] < times[batch]
 
 
+def test_how_long_a_list_takes_is_known_from_the_one_before(client: FlaskClient, variants: list[str]) -> None:
+    first = client.post("/api/v1/batches/", json={"variants": variants[:9]}).json
+    assert (first["preflight"]["seconds"], first["seconds_left"]) == (None, None)
+    assert ended(client, first["id"])["seconds_left"] == 0
+    second = client.post("/api/v1/batches/", json={"variants": variants[9:19]}).json
+    assert second["preflight"]["seconds"] > 0
+    again = client.post("/api/v1/batches/", json={"variants": variants[9:14]}).json
+    assert 0 < again["preflight"]["seconds"] < 60
+
+
+def test_the_oldest_lists_are_deleted(site: Site, variants: list[str]) -> None:
+    few = Site(site.path, lists_kept=2)
+    client = create_app(few).test_client()
+    posted_ids = []
+    for variant in variants[:4]:
+        posted_ids.append(client.post("/api/v1/batches/", json={"variants": [variant]}).json["id"])
+        ended(client, posted_ids[-1])
+    assert {path.name for path in (few.path / "batches").iterdir()} == set(posted_ids[2:])
+    assert client.get(f"/api/v1/batches/{posted_ids[0]}/").json["code"] == "unknown_batch"
+
+
 def test_nothing_is_left_of_a_list_that_was_refused(client: FlaskClient, site: Site) -> None:
     client.post("/api/v1/batches/", json={"variants": ["once upon a time"]})
     assert list(Path(site.path / "batches").iterdir()) == []

@@ -122,6 +122,23 @@ def test_tiles_anywhere(client: FlaskClient, tile: TileId) -> None:
 
 @FEW
 @given(
+    predicted=st.just("signal") | uids,
+    observed=st.just("signal") | uids,
+    loci=st.lists(words | st.builds("chr{}:{}-{}".format, st.sampled_from("ABCD"), numbers, numbers), max_size=3),
+    width=st.none() | numbers,
+    peaks=st.none() | uids,
+)
+@example(predicted="signal", observed="signal", loci=["chrA:1-70000", "chrC:1kb-2k"], width="1000000", peaks=None)
+@example(predicted="signal", observed="signal", loci=["chrA:1-70000"], width="9" * 30, peaks="signal")
+def test_agreement_of_anything(
+    client: FlaskClient, predicted: str, observed: str, loci: list[str], width: str | None, peaks: str | None
+) -> None:
+    words = {"predicted": predicted, "observed": observed, "locus": loci, "bin": width, "peaks": peaks}
+    check(client.get("/api/v1/agreement/", query_string={name: value for name, value in words.items() if value}))
+
+
+@FEW
+@given(
     path=st.sampled_from([route.path for route in ROUTES if route.method == "GET"]),
     parameter=words | st.sampled_from(["..", "x" * 300, "\0", "a\nb", "%2e%2e", "random"]),
     query=st.lists(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -119,6 +120,47 @@ def test_an_effect_is_seen_from_every_worker(start: Callable[..., Running], tmp_
         jobs = {job["id"]: job["status"] for job in server.ask("/api/v1/jobs/")[1]["jobs"]}
         assert jobs == {"warm-up": "done", asked["id"]: "done"}
     assert server.stop().count("\n") == 1  # its address, and nothing that went wrong
+
+
+def computing(site: Site) -> list[int]:
+    """The processes that compute for a site."""
+    told = {int(path.parent.name): said_by(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
+    return [process for process, words in told.items() if "catalogue.computing" in words and str(site.path) in words]
+
+
+def said_by(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""  # it has ended meanwhile
+
+
+def test_what_computes_is_replaced_when_it_ends_and_ends_with_the_server(
+    start: Callable[..., Running], tmp_path: Path, files: Path
+) -> None:
+    """Killed at work, as where memory runs out: the question is answered by the next; no process is left behind."""
+    server = start(make_site(tmp_path / "site", files), "--workers", "2")
+    until(lambda: computing(server.site))
+    (first,) = computing(server.site)
+    os.kill(first, signal.SIGKILL)
+    ref = decode(server.site.genome("tiny").codes(Locus("chrA", 20_010, 20_011)))
+    _, asked = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
+    until(lambda: server.ask(f"/api/v1/effects/{asked['id']}/")[1]["status"] == "done")
+    (second,) = computing(server.site)
+    assert second != first
+    assert "ended (status -9); another takes its place" in server.stop()
+    until(lambda: not computing(server.site))
+
+
+def test_what_computes_ends_with_a_worker_that_is_killed(
+    start: Callable[..., Running], tmp_path: Path, files: Path
+) -> None:
+    server = start(make_site(tmp_path / "site", files))
+    until(lambda: computing(server.site))
+    (first,) = computing(server.site)
+    os.kill(int(Path(f"/proc/{first}/stat").read_text().split()[3]), signal.SIGKILL)  # its parent
+    until(lambda: computing(server.site) not in ([], [first]))
+    assert len(computing(server.site)) == 1
 
 
 def test_workers_count_together(server: Running) -> None:

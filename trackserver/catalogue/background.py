@@ -106,11 +106,13 @@ def build(
     """
     site.check_writable()
     card = registry.card(site.models, model)
+    how = how or reading(card)
+    card = how.placed(card)
     if assembly not in card.assemblies:
         raise InvalidRequest(f"Model {card.id} is for {' and '.join(card.assemblies)}, not for {assembly}.")
     lies_on = site.assembly(assembly)
     plan = Plan(
-        card.id, card.weights_sha256, assembly, site.fasta_sha256(assembly), how or reading(card),
+        card.id, card.weights_sha256, assembly, site.fasta_sha256(assembly), how,
         select(card, selection), n, seed, per_window, tuple(on_bins(regions or whole_genome(lies_on), lies_on, 1)),
     )  # fmt: skip
     work, began = site.cache / "background" / plan.id, time.perf_counter()

@@ -31,7 +31,7 @@ Report = Callable[[int, int], None]  # (rows scored, rows to score)
 _WORDS = {
     "version": "the version of trackserver", "model": "the model", "weights_sha256": "the model's weights",
     "assembly": "the assembly", "fasta_sha256": "the FASTA", "input_sha256": "the list of variants",
-    "tracks": "the choice of tracks", "reading": "how the model is asked (ensemble, shifts, squashed)",
+    "tracks": "the choice of tracks", "reading": "how the model is asked (ensemble, shifts, squashed, placement)",
     "full": "--full", "lift_from": "the assembly the variants are written on", "every": "the columns",
     "chunk": "the size of chunks", "device": "the device", "weights": "impact_weights", "files": "the site's own files",
 }  # fmt: skip

@@ -37,6 +37,7 @@ from trackserver.variants.expression import gene_changes
 from trackserver.variants.scores import TrackScores, columns, impact, rank
 from trackserver.variants.trust import signed_sizes, warnings
 
+MOST_GENES = 2000  # rows of a gene in a sample: a window of 100 genes and 500 samples has 50,000
 ALLELES = ("ref", "alt", "delta")
 _UID = re.compile(r"^fx-(?P<id>[0-9a-f]{20})-(?P<track>\d{1,5})-(?P<allele>ref|alt|delta)$")
 _ID = re.compile(r"^[0-9a-f]{20}$")
@@ -67,7 +68,7 @@ def compute(site: Site, question: Question) -> dict[str, Any]:
     if found := stored(site, question.id):
         return {**found, "lifted": list(question.lifted)}
     site.check_writable()
-    card = registry.card(site.models, question.model)
+    card = question.reading.placed(registry.card(site.models, question.model))
     began = time.perf_counter()
     result = effect(
         loaded.predictor(site, question.model, card.weights_sha256, question.tracks, question.reading),
@@ -96,7 +97,7 @@ def warm_up(site: Site) -> None:
 def describe(site: Site, question: Question, card: ModelCard, result: Effect, seconds: float) -> dict[str, Any]:
     """What the API and the command line say of an effect; strict JSON. Percentiles are for whoever answers to add."""
     around, genes = surroundings(site, question, card, result), site.genes(question.assembly)
-    scored = columns(result, card)
+    scored, changes = columns(result, card), gene_changes(result, card, genes) if genes else []
     return {
         "id": question.id,
         "status": "done",
@@ -115,7 +116,8 @@ def describe(site: Site, question: Question, card: ModelCard, result: Effect, se
         "bin_width": result.bin_width,
         "impact": impact(result, card, scored, site.settings.impact_weights),
         "tracks": [_track(question.id, card, scores) for scores in rank(result, card, scored)],
-        "genes": [asdict(change) for change in gene_changes(result, card, genes)] if genes else [],
+        "genes": [asdict(change) for change in changes[:MOST_GENES]],
+        "genes_left_out": max(len(changes) - MOST_GENES, 0),
         "warnings": [asdict(caveat) for caveat in warnings(result, card, scored, around, _spread(result, card))],
         "provenance": {
             "model": card.id,

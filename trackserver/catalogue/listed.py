@@ -21,7 +21,7 @@ from trackserver.genome.sequence import sha256
 from trackserver.genome.vcf import VcfReader, read_vcf
 from trackserver.models import registry
 from trackserver.models.card import ModelCard, select
-from trackserver.predict.reading import Reading, reading
+from trackserver.predict.reading import Placement, Reading, reading
 from trackserver.variants import batch
 from trackserver.variants.batch import Entry, Ground, Scoring
 from trackserver.variants.effect import Effect, Question, input_window
@@ -154,6 +154,7 @@ def prepare(
     ensemble: Sequence[str] | None = None,
     shifts: Sequence[int] | None = None,
     squashed: bool = False,
+    placement: Placement | None = None,
     full: bool = False,
     lift_from: str = "",
     every: str = "",
@@ -180,8 +181,9 @@ def prepare(
     if every and every not in EVERY:
         raise InvalidRequest(f"No score '{every}' to keep of every track; known: {listing(EVERY, most=20)}.")
     lift_from = "" if lift_from == name else lift_from
-    ground = Ground(card, site.assembly(name), site.genome(name), site.liftover(lift_from, name) if lift_from else None)
-    how = reading(card, ensemble, shifts, squashed)
+    how = reading(card, ensemble, shifts, squashed, placement)
+    lifted = site.liftover(lift_from, name) if lift_from else None
+    ground = Ground(how.placed(card), site.assembly(name), site.genome(name), lifted)
     return Batch(site, source, ground, select(card, tracks), how, full, every, lift_from, chunk)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from cachetools import LRUCache, TTLCache
 
+from trackserver.catalogue import resampling
 from trackserver.catalogue.effects import effect_version, is_effect_uid, open_effect_tileset
 from trackserver.catalogue.mutagenesis import is_mutagenesis_uid, mutagenesis_version, open_mutagenesis_tileset
 from trackserver.catalogue.site import Site
@@ -68,6 +69,7 @@ class Opened:
                 self.site.assembly(name)
         for filetype in self.site.catalogue.filetypes():
             prepare(filetype)
+        resampling.prepare()
 
     def get(self, uid: str) -> Handle:
         """The tileset of a uid, of the version that is there now.

@@ -18,11 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trackserver.catalogue import batches
+from trackserver.catalogue import batches, pace
 from trackserver.catalogue.ledger import Ledger
 from trackserver.catalogue.listed import Batch, prepare
 from trackserver.catalogue.site import Site
-from trackserver.errors import InvalidRequest, NotFound, SiteReadOnly, UnreadableFile
+from trackserver.errors import InvalidRequest, NotFound, SiteReadOnly, TrackserverError, UnreadableFile
 from trackserver.genome.locus import Locus
 from trackserver.genome.vcf import opened_stream
 from trackserver.jobs import AGAIN
@@ -81,7 +81,16 @@ def _take_in(site: Site, made: Path, text: bytes, asked: Mapping[str, Any]) -> s
             Ledger(made / _ROWS).begin(batch.question, batches.head(batch), entered)
         if not place.exists():  # else the same was posted twice at once
             os.replace(made, place)
+        _forget_oldest(site)
     return batch.id
+
+
+def _forget_oldest(site: Site) -> None:
+    """Delete what is more than the site keeps, the lists first that nobody has posted or scored for longest."""
+    lists = [place for place in _folder(site).iterdir() if _ID.match(place.name)]
+    lists.sort(key=lambda place: (place / _ROWS).stat().st_mtime)
+    for place in lists[: -site.settings.lists_kept]:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _unpacked(site: Site, sent: bytes) -> bytes:
@@ -109,10 +118,18 @@ def work(site: Site, batch_id: str, asked: Mapping[str, Any]) -> object:
     batch = _batch(site, batch_id, asked)
     if batch.id != batch_id:
         raise InvalidRequest("The model, the reference or the settings were changed while this waited; post it again.")
-    ledger, began = ledger_of(site, batch_id), time.monotonic()
-    while batches.advance(batch, ledger):
+    ledger = ledger_of(site, batch_id)
+    batch.predictor()  # to load it is not of a row's time
+    began = time.monotonic()
+    scored = 0
+    while more := batches.advance(batch, ledger):
+        scored += more
         if time.monotonic() - began > SLICE and ledger.left():
-            return AGAIN
+            break
+    if scored:
+        pace.took(batch, scored, time.monotonic() - began)
+    if ledger.left():
+        return AGAIN
     ledger.rank()
     return None
 
@@ -134,11 +151,13 @@ def ledger_of(site: Site, batch_id: str) -> Ledger:
 def checked(site: Site, batch_id: str) -> dict[str, Any]:
     """What a list holds, in JSON's terms; see `batches.Preflight`."""
     ledger = ledger_of(site, batch_id)
-    return asdict(batches.preflight(CHUNK, ledger))
+    return asdict(batches.preflight(CHUNK, ledger, _seconds_left(site, batch_id, ledger.left())))
 
 
 def described(site: Site, batch_id: str) -> dict[str, Any]:
-    """How far a list is: `total` rows, of which `scored` of `to_score` are done; `statuses` of all so far."""
+    """How far a list is: `total` rows, of which `scored` of `to_score` are done; `statuses` of all so far; the seconds
+    that the rest takes, about, where that is known.
+    """
     ledger = ledger_of(site, batch_id)
     statuses, left = ledger.counts("status"), ledger.left()
     return {
@@ -146,8 +165,16 @@ def described(site: Site, batch_id: str) -> dict[str, Any]:
         "to_score": statuses.get(OK, 0),
         "scored": statuses.get(OK, 0) - left,
         "statuses": statuses,
+        "seconds_left": _seconds_left(site, batch_id, left),
         "about": ledger.head().about,
     }
+
+
+def _seconds_left(site: Site, batch_id: str, rows: int) -> float | None:
+    try:
+        return pace.expected(_batch(site, batch_id, asked_of(site, batch_id)), rows)
+    except TrackserverError:  # its model is gone, perhaps; what was scored is still shown
+        return None
 
 
 def export(site: Site, batch_id: str, kind: str) -> bytes:

@@ -11,7 +11,7 @@ from trackserver.genome.notation import is_rsid
 from trackserver.genome.variant import Variant, check_reference, looks_like_variant, normalised, parse_variants
 from trackserver.models import registry
 from trackserver.models.card import select
-from trackserver.predict.reading import reading
+from trackserver.predict.reading import Placement, reading
 from trackserver.variants.effect import Question, check_variants
 
 
@@ -25,6 +25,7 @@ def ask(
     ensemble: Sequence[str] | None = None,
     shifts: Sequence[int] | None = None,
     squashed: bool = False,
+    placement: Placement | None = None,
     full: bool = False,
     lift_from: str = "",
 ) -> Question:
@@ -34,7 +35,7 @@ def ask(
     ----------
     variants
         One, or several that are one haplotype, as `genome.variant.parse_variant` reads them, or rsIDs.
-    ensemble, shifts, squashed
+    ensemble, shifts, squashed, placement
         How the window is read, as in `predict.reading.reading`.
     full
         By two full predictions instead of what the change can reach, to check with.
@@ -42,9 +43,10 @@ def ask(
         The assembly the variants are written on, where it is another.
     """
     card = registry.card(site.models, model)
+    how = reading(card, ensemble, shifts, squashed, placement)
     parsed = [read_variant(site, assembly, text, lift_from) for text in variants]
     asked = tuple(sorted(variant for variant, _ in parsed))
-    check_variants(asked, card, site.genome(assembly), site.assembly(assembly))
+    check_variants(asked, how.placed(card), site.genome(assembly), site.assembly(assembly))
     return Question(
         model=card.id,
         weights_sha256=card.weights_sha256,
@@ -52,7 +54,7 @@ def ask(
         fasta_sha256=site.fasta_sha256(assembly),
         variants=asked,
         tracks=select(card, tracks),
-        reading=reading(card, ensemble, shifts, squashed),
+        reading=how,
         full=full,
         lifted=tuple(str(lifted) for _, lifted in parsed if lifted),
     )

@@ -14,7 +14,9 @@ from trackserver.errors import DataError, InvalidRequest, SiteMissing, SiteReadO
 from trackserver.genome import assembly as assemblies
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.genes import Genes, read_genes
+from trackserver.genome.known import known
 from trackserver.genome.liftover import Liftover
+from trackserver.genome.locus import Locus
 from trackserver.genome.regions import Regions
 from trackserver.genome.rsids import Rsids
 from trackserver.genome.sequence import Genome, Progress, build_index, sha256
@@ -33,17 +35,18 @@ class Site:
             )
         self.settings = config.load(file, **flags)
         self.since = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-        self._flags = flags
+        self.flags = flags  # what was said besides the settings file
         self.assembly = cache(self._assembly)
         self.genome = cache(self._genome)
         self.genes = cache(self._genes)
         self.fasta_sha256 = cache(self._fasta_sha256)
         self.regions = cache(self._regions)
+        self.known = cache(self._known)
         self.liftover = cache(self._liftover)
 
     def reopened(self) -> Site:
         """The same site with its settings read anew."""
-        return Site(self.path, **self._flags)
+        return Site(self.path, **self.flags)
 
     @property
     def models(self) -> Path:
@@ -142,6 +145,24 @@ class Site:
             partial.write_text(f"{stamp} {digest}\n")
             os.replace(partial, remembered)
         return digest
+
+    def _known(self, name: str, progress: Progress = lambda done, total: None) -> list[Locus]:
+        """Where the assembly has known sequence, in its order; remembered in the cache as the checksum is."""
+        fasta = self.genome(name).path
+        stat = fasta.stat()
+        stamp = f"#{stat.st_size}:{stat.st_mtime_ns}"
+        remembered = self.cache / f"{fasta.name}.known.bed"
+        if remembered.exists() and (lines := remembered.read_text().splitlines())[:1] == [stamp]:
+            rows = [line.split("\t") for line in lines[1:]]
+            return [Locus(chrom, int(start), int(end)) for chrom, start, end in rows]
+        order = {chrom: number for number, chrom in enumerate(self.assembly(name).chroms)}
+        found = [locus for locus in known(fasta, self.fasta_index(name), progress) if locus.chrom in order]
+        found.sort(key=lambda locus: (order[locus.chrom], locus.start))
+        if os.access(self.cache, os.W_OK):
+            partial = remembered.with_suffix(".partial")
+            partial.write_text("\n".join([stamp, *(f"{at.chrom}\t{at.start}\t{at.end}" for at in found)]) + "\n")
+            os.replace(partial, remembered)
+        return found
 
     def _genes(self, name: str) -> Genes | None:
         files = self._files(name)

@@ -7,7 +7,9 @@ from typing import Any
 import click
 
 from trackserver import __version__
+from trackserver.cli.agree import agree
 from trackserver.cli.background import background
+from trackserver.cli.encode import encode
 from trackserver.cli.ism import ism
 from trackserver.cli.models import models
 from trackserver.cli.predict import predict, variant
@@ -43,5 +45,22 @@ def main() -> None:
     """
 
 
-for verb in (demo, init, add, list_, check, models, train, background, rsids, predict, variant, score, ism, serve):
+for verb in (
+    demo,
+    init,
+    add,
+    encode,
+    list_,
+    check,
+    models,
+    train,
+    background,
+    rsids,
+    predict,
+    agree,
+    variant,
+    score,
+    ism,
+    serve,
+):
     main.add_command(verb)

@@ -8,9 +8,18 @@ import click
 
 from trackserver.catalogue.background import PER_WINDOW, build
 from trackserver.catalogue.prediction import assembly_for
-from trackserver.cli.common import counting, json_option, open_site, print_json, reading_options, site_option, stderr
+from trackserver.cli.common import (
+    counting,
+    json_option,
+    open_site,
+    placement_option,
+    print_json,
+    reading_options,
+    site_option,
+    stderr,
+)
 from trackserver.models import registry
-from trackserver.predict.reading import reading
+from trackserver.predict.reading import Placement, reading
 from trackserver.predict.windows import read_bed
 
 
@@ -25,6 +34,7 @@ from trackserver.predict.windows import read_bed
 @click.option("--per-window", type=click.IntRange(1, 1000), default=PER_WINDOW, show_default=True,
               help="Variants that share a window: more are faster, and lie nearer to each other.")  # fmt: skip
 @click.option("--device", help="auto, cpu, cuda:0; by default the site's setting.")
+@placement_option
 @reading_options
 @click.option("--resume", is_flag=True, help="Go on where an earlier run of the same question was stopped.")
 @site_option
@@ -41,6 +51,7 @@ def background(
     ensemble: tuple[str, ...],
     shifts: tuple[int, ...] | None,
     squashed: bool,
+    placement: Placement | None,
     resume: bool,
     directory: Path | None,
     as_json: bool,
@@ -58,7 +69,7 @@ def background(
         made = build(
             site, model, assembly=lies_on.name, n=n, seed=seed, selection=selection, per_window=per_window,
             regions=read_bed(regions, lies_on) if regions else None, resume=resume, report=report,
-            how=reading(card, ensemble or None, shifts, squashed),
+            how=reading(card, ensemble or None, shifts, squashed, placement),
         )  # fmt: skip
     if as_json:
         print_json(made)

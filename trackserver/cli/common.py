@@ -63,6 +63,13 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+placement_option = click.option(
+    "--placement",
+    type=click.Choice(["centre", "grid"]),
+    help="centre: a variant in the middle of its window; grid: neighbours share one. By default as published.",
+)
+
+
 def open_site(directory: Path | None, **flags: Any) -> Site:
     return Site(find_site(directory), **flags)
 
@@ -87,6 +94,13 @@ def figure(values: Sequence[Any], index: int) -> str:
     return f"{values[index]:.3f}" if index < len(values) and values[index] is not None else ""
 
 
+def duration(seconds: float) -> str:
+    for size, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{max(seconds, 1):.0f} seconds"
+
+
 _TIMES = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
 _NAME, _BAR = TextColumn("{task.description}"), BarColumn()
 
@@ -96,6 +110,14 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
+
+
+class _Bases(ProgressColumn):
+    """Mb done, and Mb a second once that is known."""
+
+    def render(self, task: Task) -> Text:
+        rate = f" {task.speed / 1e6:.2f} Mb/s" if task.speed else ""
+        return Text(f"{task.completed / 1e6:,.1f}/{(task.total or 0) / 1e6:,.1f} Mb{rate}", style="progress.download")
 
 
 @contextmanager
@@ -126,6 +148,13 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """Things that are counted, 3/14, and how many a second; called with (done, total)."""
     with _bar(what, MofNCompleteColumn(), _Rate()) as update:
         yield lambda done, total: update(completed=done, total=total)
+
+
+@contextmanager
+def sweeping(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Bases, done and a second, and a word on the rest; called with (bp done, bp in all, word)."""
+    with _bar(what, _Bases(), TextColumn("{task.fields[said]}")) as update:
+        yield lambda done, total, said: update(completed=done, total=total, said=said)
 
 
 @contextmanager

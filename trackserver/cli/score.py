@@ -12,7 +12,17 @@ import click
 from trackserver.catalogue import batches, listed
 from trackserver.catalogue.batches import ENDINGS, Preflight
 from trackserver.catalogue.listed import CHUNK, EVERY
-from trackserver.cli.common import counting, json_option, open_site, print_json, reading_options, site_option, stderr
+from trackserver.cli.common import (
+    counting,
+    duration,
+    json_option,
+    open_site,
+    placement_option,
+    print_json,
+    reading_options,
+    site_option,
+    stderr,
+)
 from trackserver.errors import InvalidRequest
 from trackserver.variants.batch import STATUSES
 
@@ -48,6 +58,7 @@ from trackserver.variants.batch import STATUSES
     help="Rows between two writes to the disk.",
 )
 @click.option("--device", help="auto, cpu, cuda:0; by default the site's setting.")
+@placement_option
 @reading_options
 @site_option
 @json_option
@@ -120,17 +131,10 @@ def _words(found: Preflight) -> str:
         words.append(f"Of those with another REF, {swaps:,} fit with the alleles exchanged, {shifts:,} a base further.")
     words.append(f"{found.to_score:,} to score in {found.windows:,} windows.")
     if found.seconds is not None:
-        words.append(f"That takes about {_duration(found.seconds)}.")
+        words.append(f"That takes about {duration(found.seconds)}.")
     return " ".join(words)
 
 
 def _counted(counts: dict[str, int]) -> str:
     ordered = sorted(counts.items(), key=lambda pair: list(STATUSES).index(pair[0]) if pair[0] in STATUSES else 99)
     return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in ordered)
-
-
-def _duration(seconds: float) -> str:
-    for size, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{max(seconds, 1):.0f} seconds"

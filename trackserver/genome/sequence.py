@@ -30,6 +30,7 @@ Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
 _CODE_OF_BYTE = np.full(256, N, dtype=np.uint8)
 for _code, _base in enumerate(BASES):
     _CODE_OF_BYTE[[ord(_base), ord(_base.lower())]] = _code
+KNOWN = bytes(_CODE_OF_BYTE < N)  # of each byte whether it is a base, for `bytes.translate`
 
 
 def encode(sequence: str) -> Codes:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -74,18 +75,31 @@ def card(models_dir: Path, model_id: str) -> ModelCard:
     DataError
         Its card cannot be read.
     """
-    if not is_id(model_id) or not (models_dir / model_id / CARD).is_file():
+    file = models_dir / model_id / CARD
+    try:
+        about = file.stat() if is_id(model_id) else None
+    except (FileNotFoundError, NotADirectoryError):
+        about = None
+    if about is None:
         raise UnknownModel(model_id, installed(models_dir))
-    return replace(read_card(models_dir / model_id / CARD), id=model_id)
+    return _read(file, (about.st_ino, about.st_size, about.st_mtime_ns))
 
 
-def load(models_dir: Path, model_id: str, tracks: Sequence[int] | None = None) -> nn.Module:
+@lru_cache(maxsize=16)
+def _read(file: Path, version: tuple[int, ...]) -> ModelCard:
+    """A version of a card: those of the largest models have thousands of tracks, and every question asks for one."""
+    return replace(read_card(file), id=file.parent.name)
+
+
+def load(models_dir: Path, model_id: str, tracks: Sequence[int] | None = None, stride: int | None = None) -> nn.Module:
     """An installed model, in eval mode, on the CPU.
 
     Parameters
     ----------
     tracks
         Only these rows of the head, in this order; their outputs equal the same rows of the whole model.
+    stride
+        For a model of one value: how far apart, in bp, windows lie; by default as the card has it.
 
     Returns
     -------
@@ -105,7 +119,7 @@ def load(models_dir: Path, model_id: str, tracks: Sequence[int] | None = None) -
     check_tracks(tracks, described.id, len(described.tracks))
     path = weights_path(models_dir, described)
     check_weights(described, path)
-    return read_module(described, path, tracks)
+    return read_module(described.at_stride(stride) if stride else described, path, tracks)
 
 
 def weights_path(models_dir: Path, described: ModelCard) -> Path:

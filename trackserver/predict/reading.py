@@ -1,14 +1,15 @@
-"""How a model is asked: over which strands and shifts it is averaged, and in which units it answers."""
+"""How a model is asked: where the window lies, which strands and shifts are averaged, in which units it answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from trackserver.errors import InvalidRequest
 from trackserver.models.card import ModelCard
 
+Placement = Literal["centre", "grid"]
 MOST_SHIFTS = 32  # each costs a forward; the published tools use 1 to 5
 
 
@@ -21,11 +22,13 @@ class Reading:
     shifts : the window's sequence is moved by each of these bp, to the right if positive, and the outputs averaged as
         they are; what moves in is unknown sequence. As Calico's tools do, for each strand in its own direction.
     squashed : leave outputs as the network gives them, where its data were squashed for training
+    placement : where a variant lies in the window, if elsewhere than the card has it; see `ModelCard.placement`
     """
 
     both_strands: bool = False
     shifts: tuple[int, ...] = (0,)
     squashed: bool = False
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         if not self.shifts or len(set(self.shifts)) != len(self.shifts) or len(self.shifts) > MOST_SHIFTS:
@@ -34,15 +37,28 @@ class Reading:
     def asked(self) -> dict[str, Any]:
         """As it is asked for: what `reading` makes this of, in JSON's terms."""
         ensemble = ["rc" if self.both_strands else "none"]
-        return {"ensemble": ensemble, "shifts": list(self.shifts), "squashed": self.squashed}
+        placed = {"placement": self.placement} if self.placement else {}
+        return {"ensemble": ensemble, "shifts": list(self.shifts), "squashed": self.squashed} | placed
 
     def words(self) -> str:
-        strands = "both strands" if self.both_strands else "forward strand"
-        return strands if self.shifts == (0,) else f"{strands}, shifts {', '.join(map(str, self.shifts))} bp"
+        words = ["both strands" if self.both_strands else "forward strand"]
+        if self.shifts != (0,):
+            words.append(f"shifts {', '.join(map(str, self.shifts))} bp")
+        if self.placement:
+            words.append({"centre": "variants in the middle", "grid": "windows on the bin grid"}[self.placement])
+        return ", ".join(words)
+
+    def placed(self, card: ModelCard) -> ModelCard:
+        """The card, with variants where they are asked for."""
+        return replace(card, placement=self.placement) if self.placement else card
 
 
 def reading(
-    card: ModelCard, ensemble: Sequence[str] | None = None, shifts: Sequence[int] | None = None, squashed: bool = False
+    card: ModelCard,
+    ensemble: Sequence[str] | None = None,
+    shifts: Sequence[int] | None = None,
+    squashed: bool = False,
+    placement: Placement | None = None,
 ) -> Reading:
     """What a person asks for, the model's own way where nothing is said.
 
@@ -50,6 +66,8 @@ def reading(
     ----------
     ensemble
         `rc` for both strands, `none` for the forward strand; None as the model's authors did.
+    placement
+        `centre` or `grid`, on which neighbours have their window in common; None as the card says.
 
     Raises
     ------
@@ -64,4 +82,4 @@ def reading(
     shifts = (0,) if shifts is None else tuple(shifts)
     if too_far := [shift for shift in shifts if abs(shift) >= card.window]:
         raise InvalidRequest(f"A shift of {too_far[0]} bp leaves nothing of the {card.window:,} bp {card.id} reads.")
-    return Reading(both, shifts, squashed)
+    return Reading(both, shifts, squashed, placement if placement != card.placement else None)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from flask import Flask
 
-from trackserver.catalogue.effects import answer
+from trackserver.catalogue.computing import queue
 from trackserver.catalogue.listing import Listing
-from trackserver.catalogue.mutagenesis import answer as answer_mutagenesis
 from trackserver.catalogue.opened import Opened
-from trackserver.catalogue.posted import work as score_list
 from trackserver.catalogue.site import Site
-from trackserver.jobs import Jobs, Work
 from trackserver.web import (
+    agreement,
     batches,
     compression,
     effects,
@@ -37,17 +33,13 @@ def create_app(served: Site) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = served.settings.max_request_bytes
     app.json = state.StrictJSON(app)
     app.url_map.strict_slashes = False
-    works: dict[str, Work] = {
-        "effect": partial(answer, served),
-        "mutagenesis": partial(answer_mutagenesis, served),
-        "batch": partial(score_list, served),
-    }
-    jobs = Jobs(served.cache / "jobs.sqlite", served.settings.queue_length, works)
-    shared = state.State(served, jobs, Opened(served), Listing(served), metrics.Metrics())
+    shared = state.State(served, queue(served), Opened(served), Listing(served), metrics.Metrics())
     app.extensions["trackserver"] = shared
     for name, cache in (("blocks", shared.tilesets.blocks), ("tiles", shared.tilesets.payloads)):
         shared.metrics.watch(name, cache)
-    for resource in (higlass, tilesets, register, site, effects, mutagenesis, batches, views, pages, openapi):
+    for resource in (
+        higlass, tilesets, register, site, effects, mutagenesis, batches, agreement, views, pages, openapi,
+    ):  # fmt: skip
         app.register_blueprint(resource.blueprint)
     metrics.init_app(app, shared.metrics)
     for part in (compression, errors, state):  # metrics, then these: who comes first has the last word on an answer

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from trackserver.catalogue import posted
-from trackserver.catalogue.effects import default_model
 from trackserver.errors import InvalidRequest, NeedsTorch, UnknownJob
-from trackserver.jobs import DONE, FAILED, QUEUED, RUNNING
+from trackserver.jobs import DONE, QUEUED, RUNNING
 from trackserver.models.card import first_problem
-from trackserver.predict.reading import MOST_SHIFTS
+from trackserver.predict.reading import Placement
+from trackserver.web import questions
 from trackserver.web.site import can_predict
-from trackserver.web.state import body, here
+from trackserver.web.state import asked_number, body, here
 
 blueprint = Blueprint("batches", __name__, url_prefix="/api/v1/batches")
 
@@ -22,21 +22,13 @@ PAGE_OF_ROWS, MOST_AT_ONCE = 100, 1000
 STOPPED = "stopped"  # of a list that no job works on any more
 
 
-class AskedBatch(BaseModel):
+class AskedBatch(questions.Asked):
     """Variants, one an entry, or a VCF as text; a list may be sent as it is instead, and the rest in the address."""
-
-    model_config = ConfigDict(extra="forbid")
 
     variants: list[Annotated[str, Field(min_length=1)]] | None = None
     vcf: str | None = None
-    model: str = ""
-    assembly: str = ""
-    tracks: str | list[int] | None = None
-    ensemble: list[Literal["rc", "none"]] | None = None
-    shifts: list[int] | None = Field(default=None, max_length=MOST_SHIFTS)
-    squashed: bool = False
-    full: bool = False
     lift_from: str = ""
+    placement: Placement | None = None
     every: str = ""
 
 
@@ -56,7 +48,7 @@ def create() -> tuple[Response, int]:
 @blueprint.get("/<batch_id>/")
 def show(batch_id: str) -> Response:
     found = _described(batch_id)
-    start, count = _number("start", 0, 10**9), _number("count", PAGE_OF_ROWS, MOST_AT_ONCE)
+    start, count = asked_number("start", 0, 10**9), asked_number("count", PAGE_OF_ROWS, MOST_AT_ONCE)
     by_rank = _order() == "rank"
     rows = posted.ledger_of(here().site, batch_id).rows(start, count, by_rank)
     return jsonify(found | {"start": start, "rows": [row.described() for row in rows]})
@@ -97,8 +89,7 @@ def _job(batch_id: str) -> dict[str, Any]:
         return {"status": STOPPED, "position": 0}
     if job.status == DONE:
         return {"status": DONE if ledger.is_ranked() else STOPPED, "position": 0}  # it was done meanwhile
-    failure = {"error": job.error, "code": job.code} if job.status == FAILED else {}
-    return {"status": job.status, "position": job.position} | failure
+    return questions.progress(job)
 
 
 def _asked() -> tuple[dict[str, Any], bytes]:
@@ -111,13 +102,8 @@ def _asked() -> tuple[dict[str, Any], bytes]:
         sent = text.encode()
     else:
         given, sent = _in_address(), request.get_data()
-    asked = given.model_dump(exclude={"variants", "vcf"})
-    tracks = asked["tracks"]
-    return asked | {
-        "model": asked["model"] or default_model(here().site),
-        "assembly": asked["assembly"] or None,
-        "tracks": (",".join(map(str, tracks)) if isinstance(tracks, list) else tracks) or None,
-    }, sent
+    asked = {name: value for name, value in given.words().items() if name not in ("variants", "vcf")}
+    return asked | {"assembly": given.assembly or None}, sent
 
 
 def _in_address() -> AskedBatch:
@@ -129,13 +115,6 @@ def _in_address() -> AskedBatch:
         return AskedBatch.model_validate(words)
     except ValidationError as error:
         raise InvalidRequest(f"The address cannot be read: {first_problem(error)}.") from error
-
-
-def _number(name: str, default: int, most: int) -> int:
-    text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) < 12 and int(text) <= most):
-        raise InvalidRequest(f"'{name}' should be a whole number from 0 to {most:,}.")
-    return int(text)
 
 
 def _order() -> str:

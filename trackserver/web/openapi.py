@@ -12,6 +12,7 @@ from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
 from trackserver import __version__
+from trackserver.web.agreement import WIDEST
 from trackserver.web.batches import MOST_AT_ONCE, PAGE_OF_ROWS, AskedBatch
 from trackserver.web.effects import AskedEffect
 from trackserver.web.mutagenesis import AskedMutagenesis
@@ -61,6 +62,7 @@ class Route:
     words: str
     query: tuple[Query, ...] = ()
     body: type[BaseModel] | None = None
+    files: tuple[str, ...] = ()  # other forms of body, with what the JSON would say besides in the query
     gives: tuple[str, ...] = (JSON,)
     statuses: tuple[int, ...] = (200,)  # besides errors
 
@@ -83,6 +85,11 @@ def _whole(most: int, default: int) -> dict[str, Any]:
 
 
 _ASSEMBLY = Query("assembly", "such as hg38; by default the site's own")
+_BATCH = tuple(
+    Query(name, "of a list sent as a file; in JSON it is in the body")
+    for name in AskedBatch.model_fields
+    if name not in ("variants", "vcf")
+)
 _VIEW = Query("d", "the view's id", required=True)
 
 TABLE: dict[str, tuple[Route, ...]] = {
@@ -137,7 +144,7 @@ TABLE: dict[str, tuple[Route, ...]] = {
               body=AskedMutagenesis, statuses=(200, 202)),
         Route("GET", "/api/v1/mutagenesis/<mutagenesis_id>/", "A saturation mutagenesis, or how far it is."),
         Route("POST", "/api/v1/batches/", "Score a list of variants; its rows are there as they are ready.",
-              body=AskedBatch, statuses=(200, 202)),
+              _BATCH, body=AskedBatch, files=(TEXT, "application/gzip"), statuses=(200, 202)),
         Route("GET", "/api/v1/batches/<batch_id>/", "A list of variants: how far it is, and a page of its rows.",
               (Query("start", "rows before the page", schema=_whole(10**9, 0)),
                Query("count", "rows of the page", schema=_whole(MOST_AT_ONCE, PAGE_OF_ROWS)),
@@ -147,6 +154,14 @@ TABLE: dict[str, tuple[Route, ...]] = {
         Route("GET", "/api/v1/batches/<batch_id>.vcf", "The list as a VCF with its scores in INFO.", gives=(TEXT,)),
         Route("GET", "/api/v1/jobs/", "Computations and how far they are."),
         Route("GET", "/api/v1/jobs/<job_id>/", "One computation."),
+    ),
+    "Agreement": (
+        Route("GET", "/api/v1/agreement/", "How well a predicted tileset agrees with a measured one.",
+              (Query("predicted", "uid", required=True), Query("observed", "uid", required=True),
+               Query("locus", "such as chr1:1,000,001-2,000,000; without one genome-wide figures only", many=True),
+               Query("bin", "bp a bin; by default the predictions' own, or wider",
+                     schema={"type": "integer", "minimum": 1, "maximum": WIDEST}),
+               Query("peaks", "uid of called peaks; by default the top 5 % of the measured bins"))),
     ),
     "Views": (
         Route("POST", "/api/v1/views/", "Keep a view; the same view is the same link.", body=KeptView, statuses=(201,)),
@@ -216,7 +231,8 @@ def _operation(route: Route, tag: str, references: dict[Any, Any]) -> dict[str, 
     if parameters := [*map(_in_path, route.parameters), *map(_in_query, route.query)]:
         described["parameters"] = parameters
     if route.body:
-        described["requestBody"] = {"required": True, "content": {JSON: {"schema": references[route.body]}}}
+        forms = {form: {"schema": {"type": "string"}} for form in route.files}
+        described["requestBody"] = {"required": True, "content": {JSON: {"schema": references[route.body]}} | forms}
     return described
 
 

@@ -1,4 +1,4 @@
-"""The process that serves a site: gunicorn, its workers with several threads each, the model in one of them, once."""
+"""The processes that serve a site: gunicorn, workers of several threads each, and beside them one for the model."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
-from importlib import import_module
+from functools import partial
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from trackserver.catalogue.effects import default_model, warm_up
+from trackserver.catalogue.computing import apart
 from trackserver.catalogue.site import Site
 from trackserver.errors import BadSetting, InvalidRequest, PortInUse, TrackserverError
 from trackserver.web import create_app, metrics, worker
 from trackserver.web.site import can_predict
 from trackserver.web.state import State
 
+SWITCH = 0.0005  # seconds a thread computes before others may; Python's own 5 ms add up when many requests come at once
 ACCESS = '%(t)s %(h)s "%(r)s" %(s)s %(B)s bytes %(M)s ms'
 
 _log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class Server(BaseApplication):
             "accesslog": _access_log(self.site),
             "access_log_format": ACCESS,
             "control_socket_disable": True,
-            "post_worker_init": _warm_up,
+            "post_worker_init": _begin,
             "child_exit": _forget,
             "on_exit": _end,
         }
@@ -97,19 +99,13 @@ def _forget(arbiter: Any, ended: Any) -> None:
         mark_process_dead(ended.pid)
 
 
-def _warm_up(started: Any) -> None:
-    """Prepare what tiles need; load the default model behind the scenes, in the worker that computes.
-
-    Questions meanwhile queue behind it. A lone worker loads torch itself, a second for any model, before the first
-    page: the first question is then not kept waiting.
-    """
+def _begin(started: Any) -> None:
+    """Have questions answered beside this worker, and prepare what its tiles need."""
+    sys.setswitchinterval(SWITCH)
     state: State = started.wsgi.extensions["trackserver"]
+    if can_predict() and state.site.is_writable():
+        state.jobs.start(partial(apart, state.site))
     state.tilesets.prepare()
-    if not can_predict() or not state.site.is_writable():
-        return
-    if state.site.settings.workers == 1 and default_model(state.site):
-        import_module("trackserver.predict.engine")
-    state.jobs.start(lambda: warm_up(state.site) if default_model(state.site) else None)
 
 
 def address(site: Site) -> str:
