@@ -13,13 +13,14 @@ import pyBigWig
 import pytest
 
 from trackserver.catalogue import prediction
-from trackserver.catalogue.prediction import predict_tracks
+from trackserver.catalogue.prediction import How, predict_tracks
 from trackserver.catalogue.site import Site
 from trackserver.errors import InvalidRequest, TrackserverError, UnknownModel, UnknownTrack
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import N
 from trackserver.predict import genomewide
 from trackserver.predict.engine import load_predictor
+from trackserver.predict.genomewide import Progress
 from trackserver.predict.reading import Reading
 
 
@@ -49,17 +50,17 @@ def test_bigwigs_hold_what_the_model_says_of_each_bin(site: Site) -> None:
 
 
 def test_the_numbers_do_not_depend_on_batches_or_chunks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    predict_tracks(site, "random", selection="0", batch_size=4)
+    predict_tracks(site, "random", How(batch_size=4), selection="0")
     one = read(site.tilesets / "random" / "random-t0.bw", "chrA", 70_000)
-    monkeypatch.setattr(genomewide, "CHUNK", 3)
-    predict_tracks(site, "random", selection="0", batch_size=1)
+    monkeypatch.setattr(genomewide, "CHUNK_WINDOWS", 3)
+    predict_tracks(site, "random", How(batch_size=1), selection="0")
     other = read(site.tilesets / "random" / "random-t0.bw", "chrA", 70_000)
     np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
 def test_regions_and_provenance(site: Site) -> None:
     (record,) = predict_tracks(
-        site, "random", selection="1", regions=[Locus("chrA", 100, 1000)], how=Reading(both_strands=True)
+        site, "random", How(Reading(both_strands=True)), selection="1", regions=[Locus("chrA", 100, 1000)]
     )
     values = read(site.inside(record.path), "chrA", 2000)
     known = np.flatnonzero(np.isfinite(values))
@@ -84,12 +85,12 @@ def test_a_killed_run_leaves_nothing_and_is_resumed(site: Site, monkeypatch: pyt
 import os, signal
 from pathlib import Path
 from trackserver.catalogue import prediction
-from trackserver.catalogue.prediction import predict_tracks
+from trackserver.catalogue.prediction import How, predict_tracks
 from trackserver.catalogue.site import Site
 from trackserver.predict import genomewide
-genomewide.CHUNK = 4
-def stop(done, total):
-    if done >= 8:
+genomewide.CHUNK_WINDOWS, prediction.STRETCH_BP = 4, 1
+def stop(at):
+    if at.windows > 8:
         os.kill(os.getpid(), signal.SIGKILL)
 predict_tracks(Site(Path({str(site.path)!r})), "random", selection="0", report=stop)
 """
@@ -100,18 +101,15 @@ predict_tracks(Site(Path({str(site.path)!r})), "random", selection="0", report=s
     chunks = sorted((site.cache / "predict").rglob("chunk-*.npy"))
     assert len(chunks) == 2
 
-    seen: list[int] = []
-    computed: list[int] = []
-    plain = genomewide.predict_windows
-    monkeypatch.setattr(genomewide, "CHUNK", 4)
-    monkeypatch.setattr(genomewide, "predict_windows", lambda p, g, w: (computed.append(len(w)), plain(p, g, w))[1])
-    (record,) = predict_tracks(
-        site, "random", selection="0", resume=True, report=lambda done, total: seen.append(total)
-    )
-    assert sum(computed) == seen[-1] - 8
-    resumed = read(site.inside(record.path), "chrA", 70_000)
+    seen: list[Progress] = []
+    monkeypatch.setattr(genomewide, "CHUNK_WINDOWS", 4)
+    monkeypatch.setattr(prediction, "STRETCH_BP", 1)
+    (record,) = predict_tracks(site, "random", selection="0", resume=True, report=seen.append)
+    assert (seen[0].windows, seen[-1].windows) == (8, seen[-1].of_windows)
+    assert seen[-1].bp == seen[-1].of_bp
+    resumed = site.inside(record.path).read_bytes()
     predict_tracks(site, "random", selection="0")
-    np.testing.assert_array_equal(read(site.inside(record.path), "chrA", 70_000), resumed)
+    assert site.inside(record.path).read_bytes() == resumed
     assert not list((site.cache / "predict").iterdir())
 
 
@@ -119,13 +117,16 @@ def test_without_resume_an_unfinished_run_is_begun_anew(site: Site) -> None:
     class Stopped(Exception):
         pass
 
-    def stop(done: int, total: int) -> None:
-        raise Stopped
+    def stop(at: Progress) -> None:
+        if at.windows:
+            raise Stopped
 
     with pytest.raises(Stopped):
         predict_tracks(site, "random", selection="0", report=stop)
     (run,) = (site.cache / "predict").iterdir()
     (run / "chunk-000000.npy").write_bytes(b"not an array")
+    with pytest.raises(InvalidRequest, match=r"since then batch size changed.*begin anew without --resume"):
+        predict_tracks(site, "random", How(batch_size=2), selection="0", resume=True)
     (record,) = predict_tracks(site, "random", selection="0")
     assert np.isfinite(read(site.inside(record.path), "chrA", 70_000)).any()
 

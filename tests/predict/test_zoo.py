@@ -12,7 +12,7 @@ import torch
 
 from trackserver import models
 from trackserver.catalogue import effects
-from trackserver.catalogue.prediction import predict_tracks
+from trackserver.catalogue.prediction import How, predict_tracks
 from trackserver.catalogue.questions import ask
 from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.site import Site
@@ -126,7 +126,7 @@ def _check_tracks(case: Case, site: Site, card: ModelCard, by_hand: ByHand, chro
     """The first two bins of a region, each against windows placed by hand."""
     width = card.bin_width
     region = Locus(chrom, start // width * width, min(start // width * width + 3 * width, SIZES[chrom]))
-    record = predict_tracks(site, card.id, selection="0", regions=[region], stride=case.stride)[0]
+    record = predict_tracks(site, card.id, How(stride=case.stride), selection="0", regions=[region])[0]
     with pyBigWig.open(str(site.inside(record.path))) as reader:
         got = np.array(reader.values(chrom, region.start, region.end))
     length = card.window_on(SIZES[chrom])

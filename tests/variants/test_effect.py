@@ -26,9 +26,8 @@ from trackserver.genome.variant import Variant, haplotype
 from trackserver.models.compact import margin, read_config
 from trackserver.predict.cone import Cones
 from trackserver.predict.engine import load_predictor
-from trackserver.predict.genomewide import predict_windows
+from trackserver.predict.genomewide import Plan, predicted
 from trackserver.predict.reading import Reading
-from trackserver.predict.windows import tile
 from trackserver.tiles.tileset import TileId
 from trackserver.tiles.wire import decode_dense
 from trackserver.variants.effect import SHARED, check_known, effect, input_window, output_bins, window_around
@@ -46,7 +45,7 @@ def test_ref_is_the_genome_wide_track_and_alt_is_not(shared_site: Site) -> None:
     predictor = load_predictor(shared_site.models, "random")
     genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
     found = effect(predictor, genome, assembly, [snv(shared_site, "chrA", 20_011)])
-    swept = predict_windows(predictor, genome, list(tile([found.locus], predictor.card, assembly)))
+    ((_, swept),) = predicted(predictor, genome, Plan(predictor.card, assembly, (found.locus,)), [0])
     np.testing.assert_allclose(found.ref, swept, rtol=2e-5, atol=2e-6)
     assert np.abs(found.delta).max() > 0
     assert found.delta.dtype == np.float32

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,27 +22,56 @@ from trackserver.genome.locus import Locus
 from trackserver.models import registry
 from trackserver.models.card import ModelCard, Track, select
 from trackserver.predict.reading import Reading, reading
+from trackserver.predict.windows import difference, intersection, on_bins, whole_genome
 
 if TYPE_CHECKING:
-    from trackserver.predict.genomewide import Run
+    from trackserver.predict.engine import Precision, Predictor
+    from trackserver.predict.estimate import Estimate
+    from trackserver.predict.genomewide import Plan, Producer, Progress
 
-Report = Callable[[int, int], None]
 MOST_UNASKED = 100  # tracks that are predicted without having been chosen: of a whole genome, 100 MB a track
+STRETCH_BP = 131_072  # that are read as one by models that share what neighbouring windows have in common
+
+
+@dataclass(frozen=True)
+class How:
+    """In which way tracks are predicted, besides what the model and the genome say.
+
+    reading : None as the model's authors predict
+    stride : bp between windows, for models of one value a window; None for the model's bin width
+    trim : bins at each side of what a window predicts that are not kept
+    one_by_one : each window by itself, to check with, also where a model could share what several have in common
+    precision : of the arithmetic; what is less than float32 is for looking at
+    compiled : by torch.compile
+    skip_blacklist : leave out what the site's blacklist of the assembly touches
+    digits : significant digits kept in the bigWigs; None for all
+    batch_size : windows computed at once
+    """
+
+    reading: Reading | None = None
+    stride: int | None = None
+    trim: int = 0
+    one_by_one: bool = False
+    precision: Precision = "float32"
+    compiled: bool = False
+    skip_blacklist: bool = False
+    digits: int | None = None
+    batch_size: int = 4
 
 
 def predict_tracks(
     site: Site,
     model: str,
+    how: How = How(),
     *,
     selection: str | None = None,
     regions: Sequence[Locus] | None = None,
     assembly: str | None = None,
-    how: Reading | None = None,
-    stride: int | None = None,
     device: str | None = None,
-    batch_size: int = 4,
+    cluster: str | None = None,
+    workers: int | None = None,
     resume: bool = False,
-    report: Report = lambda done, total: None,
+    report: Callable[[Progress], object] = lambda progress: None,
 ) -> list[TilesetRecord]:
     """Predict tracks over the regions (the whole genome by default) and register them, all or none.
 
@@ -46,53 +79,217 @@ def predict_tracks(
     ----------
     assembly
         By default the first of the model's that the site has.
-    how
-        By default as the model's authors predict.
-    stride
-        For models of one value a window: how far apart the windows are; by default the model's bin width.
+    device
+        `auto` for all GPUs of this machine, `cpu`, `cuda:0,1`; by default the site's setting.
+    cluster
+        The address of a Ray cluster to predict on instead; see `predict.cluster.connected`.
+    workers
+        Of the cluster; by default one a GPU, or one a node where there is none.
     resume
         Go on with what an earlier run of exactly this question left; otherwise that is thrown away.
+    report
+        Called after each batch.
     """
-    try:
-        from trackserver.predict.engine import load_predictor
-        from trackserver.predict.genomewide import Run, forget, sweep
-        from trackserver.predict.windows import whole_genome
-    except ModuleNotFoundError as error:
-        raise NeedsTorch() from error
-    site.check_writable()
-    card = registry.card(site.models, model)
-    card = card.at_stride(stride) if stride else card
-    lies_on = site.assembly(assembly_for(site, card, assembly))
-    tracks = _chosen(card, selection)
-    run = Run(
-        model=card.id,
-        weights_sha256=card.weights_sha256,
-        fasta_sha256=site.fasta_sha256(lies_on.name),
-        assembly=lies_on.name,
-        tracks=tracks,
-        reading=how or reading(card),
-        bin_width=card.bin_width,
-        regions=tuple(regions or whole_genome(lies_on)),
-    )
-    work = site.cache / "predict"
-    if not resume:
-        forget(work, run)
+    return Prediction(site, model, how, selection, regions, assembly, device, cluster, workers).run(resume, report)
+
+
+class Prediction:
+    """Tracks that are to be predicted: everything is checked, nothing computed yet."""
+
+    def __init__(
+        self,
+        site: Site,
+        model: str,
+        how: How,
+        selection: str | None = None,
+        regions: Sequence[Locus] | None = None,
+        assembly: str | None = None,
+        device: str | None = None,
+        cluster: str | None = None,
+        workers: int | None = None,
+    ):
+        site.check_writable()
+        self.site, self.how, self.device = site, how, device or site.settings.device
+        self.cluster, self.workers = cluster, workers
+        self.model = model
+        card = registry.card(site.models, model)
+        self.card = card.at_stride(how.stride) if how.stride else card
+        self.assembly = site.assembly(assembly_for(site, card, assembly))
+        self.tracks = _chosen(self.card, selection)
+        self.reading = how.reading or reading(self.card)
+        self.regions = on_bins(regions or whole_genome(self.assembly), self.assembly, self.card.bin_width)
+
+    def estimate(self) -> Estimate:
+        """What it will take; predicts for some seconds."""
+        from trackserver.predict.estimate import estimate
+
+        return estimate(self.plan, self.predictors, self.site.genome(self.assembly.name), self._folder())
+
+    def run(
+        self, resume: bool = False, report: Callable[[Progress], object] = lambda progress: None
+    ) -> list[TilesetRecord]:
+        """Predict, write and register the tracks, all or none; see `predict_tracks`."""
+        from trackserver.predict.chunks import Chunks
+        from trackserver.predict.estimate import check_room
+        from trackserver.predict.genomewide import sweep
+
+        chunks = Chunks(self.site.cache / "predict" / self._place())
+        paths = [self._folder() / f"{uid(self.card, track, self.assembly.name)}.bw" for track in self.tracks]
+        with chunks.held(), self._connected():
+            chunks.begin(self.asked, resume)
+            check_room(self.plan, len(self.tracks), self._folder(), already=chunks.nbytes())
+            sweep(self.plan, chunks, self.producers(), paths, digits=self.how.digits, report=report)
+            records = [self._record(track, path) for track, path in zip(self.tracks, paths, strict=True)]
+            self.site.catalogue.put_tilesets(records)
+            chunks.forget()
+        return records
+
+    @cached_property
+    def plan(self) -> Plan:
+        from trackserver.models.along import goes_along
+        from trackserver.predict.genomewide import Plan
+
+        name, width = self.assembly.name, self.card.bin_width
+        known = on_bins(self.site.known(name), self.assembly, width)
+        wanted = intersection(self.regions, known, self.assembly)
+        if blacklist := self._blacklist():
+            wanted = difference(wanted, on_bins(blacklist, self.assembly, width), self.assembly)
+        shares = not self.how.one_by_one and goes_along(self.predictors[0].module, self.card.kept)
+        along = max(1, STRETCH_BP // self.card.kept) if shares else 1
+        return Plan(self.card, self.assembly, tuple(wanted), self.how.trim, along)
+
+    def _blacklist(self) -> list[Locus]:
+        if not self.how.skip_blacklist:
+            return []
+        name = self.assembly.name
+        regions = self.site.regions(name, "blacklist")
+        if regions is None:
+            raise InvalidRequest(f"This site has no blacklist of {name}; set assemblies.{name}.blacklist to a BED.")
+        return [locus for chrom in self.assembly.chroms for locus in regions.loci(chrom)]
+
+    @cached_property
+    def predictors(self) -> list[Predictor]:
+        """One a device."""
+        try:
+            from trackserver.predict.engine import devices
+        except ModuleNotFoundError as error:
+            raise NeedsTorch() from error
+        return [self.load(device) for device in devices("cpu" if self.cluster else self.device)]
+
+    def gpu_memory(self) -> int:
+        """The most bytes of a GPU's memory that were in use so far; 0 without one."""
+        return max(predictor.most_memory() for predictor in self.predictors)
+
+    @property
+    def load(self) -> Callable[[str], Predictor]:
+        """What loads the model onto a device, here or on another machine."""
+        return partial(_loaded, self.site.models, self.model, self.tracks, self.reading, self.how)
+
+    def producers(self) -> list[Producer]:
+        from trackserver.predict.genomewide import predicted
+
+        genome = self.site.genome(self.assembly.name)
+        if self.cluster:
+            from trackserver.predict.cluster import on_cluster
+
+            return [on_cluster(self.load, genome, self.plan, self.site.path, self.workers)]
+        return [partial(predicted, predictor, genome, self.plan) for predictor in self.predictors]
+
+    def _connected(self) -> AbstractContextManager[None]:
+        if not self.cluster:
+            return nullcontext()
+        from trackserver.predict.cluster import connected
+
+        return connected(self.cluster)
+
+    def _device_type(self) -> str:
+        """`cpu` or `cuda`."""
+        if not self.cluster:
+            return self.predictors[0].device.type
+        from trackserver.predict.cluster import share
+
+        return share(self.workers).device
+
+    @cached_property
+    def asked(self) -> dict[str, Any]:
+        """Everything the numbers depend on, by the words errors use."""
+        how = asdict(self.how) | {"reading": asdict(self.reading)}
+        return how | {
+            "version": __version__,
+            "model": self.card.id,
+            "weights_sha256": self.card.weights_sha256,
+            "assembly": self.assembly.name,
+            "fasta_sha256": self.site.fasta_sha256(self.assembly.name),
+            "tracks": self.tracks,
+            "wanted": [hashlib.sha256(repr(self.plan.wanted).encode()).hexdigest(), self.plan.along],
+            "device": self._device_type(),
+        }
+
+    def _place(self) -> str:
+        """Of unfinished work: the same for the same tracks of the same regions."""
+        asked = [self.card.id, self.assembly.name, self.tracks, [str(region) for region in self.regions]]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+    def _folder(self) -> Path:
+        folder = self.site.tilesets / self.card.id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _record(self, track: int, path: Path) -> TilesetRecord:
+        about = self.card.tracks[track]
+        provenance = self._provenance(about)
+        record = check_tileset(self.site, TilesetRecord(
+            uid=path.stem, name=self._name(about), kind=PREDICTED, assembly=self.assembly.name, path=str(path),
+            assay=about.assay, biosample=about.biosample, target=about.target, strand=about.strand,
+            accession=about.accession, model=self.card.id, track_index=about.index, provenance=provenance,
+        ))  # fmt: skip
+        partial = path.with_suffix(".json.partial")
+        partial.write_text(json.dumps(provenance | {"sha256": record.sha256}, indent=1, allow_nan=False))
+        os.replace(partial, path.with_suffix(".json"))
+        return record
+
+    def _name(self, track: Track) -> str:
+        """Less than full precision is said wherever the track is."""
+        return track.name if self.how.precision == "float32" else f"{track.name} ({self.how.precision})"
+
+    def _provenance(self, track: Track) -> dict[str, Any]:
+        how = self.how
+        return {
+            "model": self.card.id,
+            "title": self.card.title,
+            "licence": self.card.licence,
+            "weights_sha256": self.card.weights_sha256,
+            "track": track.index,
+            "assembly": self.assembly.name,
+            "fasta_sha256": self.asked["fasta_sha256"],
+            **self.reading.asked(),
+            "window": self.card.window,
+            "crop": self.card.crop,
+            "trim": how.trim,
+            "bin_width": self.card.bin_width,
+            "windows_at_once": self.plan.along,
+            "regions": len(self.regions),
+            "blacklist_left_out": how.skip_blacklist,
+            "precision": how.precision,
+            "compiled": how.compiled,
+            "batch_size": how.batch_size,
+            "device": self.asked["device"],
+            "digits": how.digits,
+            "version": __version__,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+
+def _loaded(models: Path, model: str, tracks: Sequence[int], reading: Reading, how: How, device: str) -> Predictor:
+    from trackserver.predict.engine import load_predictor
+
     predictor = load_predictor(
-        site.models,
-        model,
-        tracks=tracks,
-        device=device or site.settings.device,
-        batch_size=batch_size,
-        reading=run.reading,
-        stride=stride,
-    )
-    folder = site.tilesets / card.id
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{uid(card, track, run.assembly)}.bw" for track in tracks]
-    sweep(predictor, site.genome(run.assembly), lies_on, run, work, paths, report)
-    records = [_record(site, card, card.tracks[track], path, run) for track, path in zip(tracks, paths, strict=True)]
-    site.catalogue.put_tilesets(records)
-    return records
+        models, model, tracks=tracks, device=device, batch_size=how.batch_size, reading=reading, stride=how.stride,
+        precision=how.precision,
+    )  # fmt: skip
+    if how.compiled:
+        predictor.compile()
+    return predictor
 
 
 def _chosen(card: ModelCard, selection: str | None) -> tuple[int, ...]:
@@ -118,36 +315,3 @@ def assembly_for(site: Site, card: ModelCard, asked: str | None = None) -> str:
 def uid(card: ModelCard, track: int, assembly: str) -> str:
     """`k562-t0`; where the assembly is not the model's first, `deepsea-hg38-t0`."""
     return f"{card.id}-t{track}" if assembly == card.assemblies[0] else f"{card.id}-{assembly}-t{track}"
-
-
-def _record(site: Site, card: ModelCard, track: Track, path: Path, run: Run) -> TilesetRecord:
-    provenance = _provenance(card, track, run)
-    record = check_tileset(site, TilesetRecord(
-        uid=path.stem, name=track.name, kind=PREDICTED, assembly=run.assembly, path=str(path),
-        assay=track.assay, biosample=track.biosample, target=track.target, strand=track.strand,
-        accession=track.accession, model=card.id, track_index=track.index, provenance=provenance,
-    ))  # fmt: skip
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(provenance | {"sha256": record.sha256}, indent=1, allow_nan=False))
-    os.replace(partial, path.with_suffix(".json"))
-    return record
-
-
-def _provenance(card: ModelCard, track: Track, run: Run) -> dict[str, Any]:
-    return {
-        "model": card.id,
-        "title": card.title,
-        "licence": card.licence,
-        "weights_sha256": card.weights_sha256,
-        "track": track.index,
-        "assembly": run.assembly,
-        "fasta_sha256": run.fasta_sha256,
-        **run.reading.asked(),
-        "window": card.window,
-        "crop": card.crop,
-        "bin_width": card.bin_width,
-        "regions": len(run.regions),
-        "precision": "float32",
-        "version": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trackserver.catalogue import effects
-from trackserver.catalogue.prediction import assembly_for, predict_tracks
+from trackserver.catalogue.prediction import How, Prediction, assembly_for
 from trackserver.catalogue.questions import ask
 from trackserver.cli.common import (
-    counting,
+    duration,
     json_option,
     open_site,
+    placement_option,
     print_json,
     print_table,
+    progress,
     reading_options,
     site_option,
     stderr,
+    sweeping,
 )
 from trackserver.models import registry
-from trackserver.predict.reading import reading
+from trackserver.predict.reading import Placement, reading
 from trackserver.predict.windows import read_bed
+
+if TYPE_CHECKING:
+    from trackserver.predict.estimate import Estimate
+    from trackserver.predict.genomewide import Progress
 
 
 @click.command()
@@ -32,19 +40,35 @@ from trackserver.predict.windows import read_bed
 @click.option("--regions", type=click.Path(path_type=Path, dir_okay=False), help="BED; the whole genome by default.")
 @click.option("--assembly", help="By default the one the model was trained on, where the site has it.")
 @click.option("--stride", type=click.IntRange(1), help="bp between windows, for models that give one value a window.")
-@click.option("--device", help="auto, cpu, cuda:0; by default the site's setting.")
+@click.option("--trim", type=click.IntRange(0), default=0, help="Bins at each side of a window's to leave out.")
+@click.option("--skip-blacklist", is_flag=True, help="Leave out what the site's blacklist touches.")
+@click.option("--device", help="auto: all GPUs; cpu; cuda:0,1; by default the site's setting.")
+@click.option("--cluster", metavar="ADDRESS", help="A Ray cluster: ray://host:10001; auto: this node's; local.")
+@click.option("--workers", type=click.IntRange(1), help="Of the cluster; by default one a GPU, or one a node.")
+@click.option("--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="float32", show_default=True,
+              help="Less than float32 is faster on GPUs, and for looking at only.")  # fmt: skip
+@click.option("--compile", "compiled", is_flag=True, help="Have torch compile the model: faster after some minutes.")
+@click.option("--one-by-one", is_flag=True, help="Share nothing between windows that overlap, to check with.")
+@click.option("--digits", type=click.IntRange(1, 7), help="Significant digits to keep; all by default.")
 @reading_options
-@click.option("--batch-size", type=click.IntRange(1, 1024), default=4, show_default=True, help="Memory, not numbers.")
+@click.option("--batch-size", type=click.IntRange(1, 1024), default=4, show_default=True, help="Windows at once.")
+@click.option("--dry-run", is_flag=True, help="Say only what it will take; predicts for some seconds.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run of the same question was stopped.")
 @site_option
 @json_option
 def predict(
     model: str,
+    selection: str | None,
     regions: Path | None,
     assembly: str | None,
+    device: str | None,
+    cluster: str | None,
+    workers: int | None,
     ensemble: tuple[str, ...],
     shifts: tuple[int, ...] | None,
     squashed: bool,
+    dry_run: bool,
+    resume: bool,
     directory: Path | None,
     as_json: bool,
     **how: Any,
@@ -56,15 +80,43 @@ def predict(
     site = open_site(directory)
     card = registry.card(site.models, model)
     lies_on = site.assembly(assembly_for(site, card, assembly))
-    with counting("Predicting windows") as report:
-        records = predict_tracks(
-            site, model, assembly=lies_on.name, regions=read_bed(regions, lies_on) if regions else None,
-            how=reading(card, ensemble or None, shifts, squashed), report=report, **how,
-        )  # fmt: skip
+    with progress("Looking for known sequence") as report:
+        site.known(lies_on.name, report)
+    prediction = Prediction(
+        site, model, How(reading(card, ensemble or None, shifts, squashed), **how), selection,
+        read_bed(regions, lies_on) if regions else None, lies_on.name, device, cluster, workers,
+    )  # fmt: skip
+    if dry_run:
+        _tell(prediction.estimate(), as_json)
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with sweeping("Predicting") as tell:
+            records = prediction.run(resume, lambda at: tell(at.bp, at.of_bp, _said(at, prediction)))
+    except KeyboardInterrupt:
+        stderr.print("Stopped. What was predicted is kept; go on with --resume.")
+        raise SystemExit(130) from None
     if as_json:
         print_json([asdict(record) for record in records])
     else:
         print_table(["uid", "name", " MB"], [(r.uid, r.name, f"{r.size / 1e6:.1f}") for r in records])
+
+
+def _said(at: Progress, prediction: Prediction) -> str:
+    gpu = prediction.gpu_memory()
+    return f"{at.windows:,}/{at.of_windows:,} windows" + (f" {gpu / 1e9:.1f} GB GPU" if gpu else "")
+
+
+def _tell(found: Estimate, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(found))
+        return
+    gigabytes = {name: f"{getattr(found, name) / 1e9:,.1f} GB" for name in ("disk_needed", "disk_free", "memory")}
+    click.echo(f"{found.windows:,} windows, {found.bp:,} bp, {found.tracks:,} tracks, on {', '.join(found.devices)}.")
+    click.echo(f"About {duration(found.seconds)}, at {found.bp_per_second:,.0f} bp/s.")
+    click.echo(f"Disk: {gigabytes['disk_needed']} needed, half of it only meanwhile; {gigabytes['disk_free']} free.")
+    gpu = f"; {found.gpu_memory / 1e9:,.1f} GB of a GPU's" if found.gpu_memory else ""
+    click.echo(f"Memory: {gigabytes['memory']}{gpu}.")
 
 
 @click.command()
@@ -74,6 +126,7 @@ def predict(
 @click.option("--assembly", help="By default the site's own.")
 @click.option("--lift-from", default="", metavar="ASSEMBLY", help="The assembly VARIANTS are written on, if another.")
 @click.option("--full", is_flag=True, help="Two full predictions, to check with, rather than what a change can reach.")
+@placement_option
 @reading_options
 @site_option
 @json_option
@@ -85,6 +138,7 @@ def variant(
     ensemble: tuple[str, ...],
     shifts: tuple[int, ...] | None,
     squashed: bool,
+    placement: Placement | None,
     full: bool,
     lift_from: str,
     directory: Path | None,
@@ -100,7 +154,8 @@ def variant(
     site = open_site(directory)
     question = ask(
         site, model, assembly or site.default_assembly, variants, selection,
-        ensemble=ensemble or None, shifts=shifts, squashed=squashed, full=full, lift_from=lift_from,
+        ensemble=ensemble or None, shifts=shifts, squashed=squashed, placement=placement, full=full,
+        lift_from=lift_from,
     )  # fmt: skip
     found = effects.compute(site, question)
     if as_json:

@@ -56,7 +56,7 @@ def build_demo(path: Path, report: Report = lambda done, said: None) -> Site:
     )
     site.catalogue.put_tilesets([_measured_record(site, number, file) for number, file in enumerate(measured)])
     install_model(site)
-    predict_tracks(site, MODEL, report=lambda done, total: report(0.35 + 0.65 * done / total, "predicting"))
+    predict_tracks(site, MODEL, report=lambda at: report(0.35 + 0.65 * at.bp / at.of_bp, "predicting"))
     _write_first_view(site, shown)
     effects.compute(site, ask(site, MODEL, NAME, [str(shown.variant)]))
     (path / _STAMP).write_text(_origin())

@@ -25,6 +25,7 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trackserver.models.along import Windows
 from trackserver.models.layers import (
     BatchNorm,
     Step,
@@ -80,11 +81,12 @@ class PooledConv(nn.Module):
 
 
 class Basset(nn.Module):
-    """One-hot (B, 4, L), L the window -> probabilities (B, T, 1)."""
+    """One-hot (B, 4, L) -> probabilities (B, T, n); L one window, or n that lie `window - 2 * crop` bp apart."""
 
-    def __init__(self, config: BassetConfig, n_tracks: int):
+    def __init__(self, config: BassetConfig, n_tracks: int, crop: int = 0):
         super().__init__()
         self.config = config
+        self.windows = Windows(config.window, config.window - 2 * crop, STEPS)
         widths = (4, *config.channels)
         self.tower = nn.Sequential(
             *(
@@ -97,16 +99,21 @@ class Basset(nn.Module):
         self.dense2, self.norm2 = nn.Linear(first, second), BatchNorm(second, EPS)
         self.head = nn.Linear(second, n_tracks)
 
+    def goes_along(self, stride: int) -> bool:
+        return stride == self.windows.stride and self.windows.overlap
+
     def forward(self, one_hot: Tensor) -> Tensor:
-        x = self.tower(one_hot).flatten(1)
-        x = F.relu(self.norm1(self.dense1(x)))
+        return self.windows.values(one_hot, self.tower, self.dense1, self._profiles)
+
+    def _profiles(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm1(x))
         x = F.relu(self.norm2(self.dense2(x)))
-        return torch.sigmoid(self.head(x))[:, :, None]
+        return torch.sigmoid(self.head(x))
 
 
 def build(config: dict[str, Any], n_tracks: int, crop: int) -> Basset:
-    """A network from a card's configuration; `crop` changes nothing: the one value stands for the window's centre."""
-    return Basset(read_config(BassetConfig, config, "Basset"), n_tracks)
+    """A network from a card's configuration; `crop` changes no value: it tells how far apart windows lie."""
+    return Basset(read_config(BassetConfig, config, "Basset"), n_tracks, crop)
 
 
 def translate(weights: Weights, choice: Choice) -> Translated:

@@ -25,6 +25,7 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trackserver.models.along import Windows
 from trackserver.models.layers import Step, check_sizes, max_pool, positions_after, read_config, roundest_window
 from trackserver.models.weights import Choice, Fit, Translated, Weights, head_of, in_acgt, prefix_of, take_dense
 
@@ -68,24 +69,30 @@ class Stage(nn.Module):
 
 
 class Beluga(nn.Module):
-    """One-hot (B, 4, L), L the window -> probabilities (B, T, 1)."""
+    """One-hot (B, 4, L) -> probabilities (B, T, n); L one window, or n that lie `window - 2 * crop` bp apart."""
 
-    def __init__(self, config: BelugaConfig, n_tracks: int):
+    def __init__(self, config: BelugaConfig, n_tracks: int, crop: int = 0):
         super().__init__()
         self.config = config
+        self.windows = Windows(config.window, config.window - 2 * crop, STEPS)
         widths = (4, *config.channels)
         self.stages = nn.Sequential(*(Stage(widths[i], widths[i + 1], step.pool) for i, step in enumerate(STEPS)))
         self.hidden = nn.Linear(widths[-1] * config.positions, config.hidden)
         self.head = nn.Linear(config.hidden, n_tracks)
 
+    def goes_along(self, stride: int) -> bool:
+        return stride == self.windows.stride and self.windows.overlap
+
     def forward(self, one_hot: Tensor) -> Tensor:
-        x = F.relu(self.hidden(self.stages(one_hot).flatten(1)))
-        return torch.sigmoid(self.head(x))[:, :, None]
+        return self.windows.values(one_hot, self.stages, self.hidden, self._profiles)
+
+    def _profiles(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(F.relu(x)))
 
 
 def build(config: dict[str, Any], n_tracks: int, crop: int) -> Beluga:
-    """A network from a card's configuration; `crop` changes nothing: the one value stands for the window's centre."""
-    return Beluga(read_config(BelugaConfig, config, "Beluga"), n_tracks)
+    """A network from a card's configuration; `crop` changes no value: it tells how far apart windows lie."""
+    return Beluga(read_config(BelugaConfig, config, "Beluga"), n_tracks, crop)
 
 
 def translate(weights: Weights, choice: Choice) -> Translated:

@@ -22,9 +22,9 @@ The total is of the whole published window: a longer window would spread the rea
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import ConfigDict
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trackserver.errors import DataError, listing
+from trackserver.models.along import count_windows, each_window
 from trackserver.models.layers import check_sizes, crop_bins, read_config
 from trackserver.models.weights import Choice, Fit, Translated, Weights, head_of, in_acgt, layer_name, weight_name
 
@@ -97,35 +98,62 @@ class BPNet(nn.Module):
         self.total = nn.Linear(width, 1)
 
     def forward(self, one_hot: Tensor) -> tuple[Tensor, Tensor]:
+        x = self._trunk(one_hot)
+        return self._logits(x), self.total(x.mean(-1))
+
+    def along(self, one_hot: Tensor, n: int, stride: int) -> tuple[Tensor, Tensor]:
+        """The same of n windows, `stride` bp apart: (B, n, window - 2 crop), (B, n, 1)."""
+        x = self._trunk(one_hot)
+        means = each_window(x, n, stride).mean(-1)
+        return each_window(self._logits(x), n, stride), self.total(means.transpose(1, 2))
+
+    def _trunk(self, one_hot: Tensor) -> Tensor:
         x = F.relu(self.stem(one_hot))
         for i, conv in enumerate(self.dilated):
             x = crop_bins(x, 2 ** (i + 1)) + F.relu(conv(x))
-        return self.profile(crop_bins(x, self.spare))[:, 0], self.total(x.mean(-1))
+        return x
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return self.profile(crop_bins(x, self.spare))[:, 0]
 
 
 class ChromBPNet(nn.Module):
-    """One-hot (B, 4, L), L the window -> reads per base (B, 1, L - 2 crop), of one track.
+    """One-hot (B, 4, L) -> reads per base (B, 1, L - 2 crop), of one track.
 
-    `crop` is at least the published one; more leaves out values, and changes none.
+    L is one window, or several that lie `window - 2 * crop` bp apart. `crop` is at least the published one; more leaves
+    out values, and changes none.
     """
 
     def __init__(self, config: ChromBPNetConfig, crop: int):
         super().__init__()
-        self.config, self.crop = config, crop
+        self.config, self.crop, self.stride = config, crop, config.window - 2 * crop
         self.networks = nn.ModuleList(BPNet(network, config.crop) for network in config.networks)
 
     def profile_and_logcount(self, one_hot: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the profile over its published width (B, L - 2 config.crop), logarithm of its total (B, 1)."""
-        profile, total = self.networks[0](one_hot)
-        for network in self.networks[1:]:
-            other_profile, other_total = network(one_hot)
-            profile, total = profile + other_profile, torch.logaddexp(total, other_total)
-        return profile, total
+        return together(network(one_hot) for network in self.networks)
+
+    def goes_along(self, stride: int) -> bool:
+        return stride == self.stride
 
     def forward(self, one_hot: Tensor) -> Tensor:
-        profile, total = self.profile_and_logcount(one_hot)
-        signal = profile.softmax(-1) * total.exp()
-        return crop_bins(signal, self.crop - self.config.crop)[:, None]
+        n = count_windows(one_hot.shape[-1], self.config.window, self.stride)
+        if n == 1:
+            return self._signal(*self.profile_and_logcount(one_hot))[:, None]
+        networks = cast("Iterable[BPNet]", self.networks)
+        windows = together(network.along(one_hot, n, self.stride) for network in networks)
+        return self._signal(*windows).flatten(1)[:, None]
+
+    def _signal(self, profile: Tensor, total: Tensor) -> Tensor:
+        return crop_bins(profile.softmax(-1) * total.exp(), self.crop - self.config.crop)
+
+
+def together(answers: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The profile's logits and the logarithm of the total of all networks."""
+    (profile, total), *others = answers
+    for other_profile, other_total in others:
+        profile, total = profile + other_profile, torch.logaddexp(total, other_total)
+    return profile, total
 
 
 def build(config: dict[str, Any], n_tracks: int, crop: int) -> ChromBPNet:

@@ -146,6 +146,10 @@ class Compact(nn.Module):
         self.head = nn.Conv1d(config.hidden, n_tracks, 1)
         self.register_buffer("scale", torch.ones(n_tracks))
 
+    def goes_along(self, stride: int) -> bool:
+        """Whether no bin sees beyond its window, so that a longer window says the same."""
+        return self.crop * self.config.bin_width >= margin(self.config)
+
     def logits(self, one_hot: Tensor) -> Tensor:
         """What the activation is applied to; the loss of peaks needs it."""
         x = self.blocks(self.tower(self.stem(one_hot)))

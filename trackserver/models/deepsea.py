@@ -26,6 +26,7 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trackserver.models.along import Windows
 from trackserver.models.layers import Step, check_sizes, max_pool, positions_after, read_config, roundest_window
 from trackserver.models.weights import (
     Choice,
@@ -67,22 +68,30 @@ class DeepSEAConfig:
 
 
 class DeepSEA(nn.Module):
-    """One-hot (B, 4, L), L the window -> probabilities (B, T, 1)."""
+    """One-hot (B, 4, L) -> probabilities (B, T, n); L one window, or n that lie `window - 2 * crop` bp apart."""
 
-    def __init__(self, config: DeepSEAConfig, n_tracks: int):
+    def __init__(self, config: DeepSEAConfig, n_tracks: int, crop: int = 0):
         super().__init__()
         self.config = config
+        self.windows = Windows(config.window, config.window - 2 * crop, STEPS)
         widths = (4, *config.channels)
         self.convs = nn.ModuleList(nn.Conv1d(widths[i], widths[i + 1], KERNEL) for i in range(len(CONVS)))
         self.hidden = nn.Linear(widths[-1] * config.positions, config.hidden)
         self.head = nn.Linear(config.hidden, n_tracks)
 
+    def goes_along(self, stride: int) -> bool:
+        return stride == self.windows.stride and self.windows.overlap
+
     def forward(self, one_hot: Tensor) -> Tensor:
-        x = one_hot
+        return self.windows.values(one_hot, self._features, self.hidden, self._profiles)
+
+    def _features(self, x: Tensor) -> Tensor:
         for conv, step in zip(self.convs, STEPS, strict=True):
             x = max_pool(above_zero(conv(x)), step.pool)
-        x = above_zero(self.hidden(x.flatten(1)))
-        return torch.sigmoid(self.head(x))[:, :, None]
+        return x
+
+    def _profiles(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(above_zero(x)))
 
 
 def above_zero(x: Tensor) -> Tensor:
@@ -90,8 +99,8 @@ def above_zero(x: Tensor) -> Tensor:
 
 
 def build(config: dict[str, Any], n_tracks: int, crop: int) -> DeepSEA:
-    """A network from a card's configuration; `crop` changes nothing: the one value stands for the window's centre."""
-    return DeepSEA(read_config(DeepSEAConfig, config, "DeepSEA"), n_tracks)
+    """A network from a card's configuration; `crop` changes no value: it tells how far apart windows lie."""
+    return DeepSEA(read_config(DeepSEAConfig, config, "DeepSEA"), n_tracks, crop)
 
 
 def translate(weights: Weights, choice: Choice) -> Translated:

@@ -1,6 +1,7 @@
 """Sequence in, numbers out: a model on a device, in batches.
 
-Everything is float32 without TF32, for what comes out is subtracted from its like.
+Everything is float32 without TF32, for what comes out is subtracted from its like. Tracks that are only looked at may
+be asked for in less.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ try:
     import torch
     from torch import Tensor, nn
 
+    from trackserver.models.along import goes_along
     from trackserver.models.borzoi import unsquash
     from trackserver.predict.stretch import Layouts
 except ModuleNotFoundError as error:
@@ -31,6 +33,9 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from trackserver.genome.sequence import Codes
+
+
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 class Predictor:
@@ -45,11 +50,13 @@ class Predictor:
     batch_size
         Windows computed at once: memory and speed only, never the result.
     reading
-        What is averaged, and in which units the values are.
+        What is averaged, in which units the values are, and where variants lie.
     rows
         The card's tracks that `module` has, in its order, where it was loaded with part of its head.
     tracks
         The tracks to return, in this order; all of `rows` by default.
+    precision
+        Of the arithmetic; what is less than float32 is for looking at, not for subtracting.
     """
 
     def __init__(
@@ -62,11 +69,13 @@ class Predictor:
         *,
         rows: Sequence[int] | None = None,
         tracks: Sequence[int] | None = None,
+        precision: Precision = "float32",
     ):
         if batch_size < 1:
             raise InvalidRequest(f"A batch needs at least one window, not {batch_size}.")
-        self.card, self.batch_size, self.reading = card, batch_size, reading
-        exact_float32()
+        self.card, self.batch_size, self.reading = reading.placed(card), batch_size, reading
+        self.precision = precision
+        allow_tf32(precision == "tf32")
         self.device = resolve_device(device)
         self.module = module.to(self.device).eval()
         rows = tuple(range(len(card.tracks)) if rows is None else rows)
@@ -82,13 +91,21 @@ class Predictor:
                       for shift in reading.shifts]  # fmt: skip
         self.layouts = Layouts(self.module)
 
+    def reads(self, length: int) -> bool:
+        """Whether sequences of `length` bp may be asked about: the model's window, a shorter one where the card allows
+        it, or windows `card.kept` bp apart where the module goes along; shifted windows share nothing.
+        """
+        windows, beyond = divmod(length - self.card.window, self.card.kept)
+        along = windows > 0 and not beyond and self.reading.shifts == (0,)
+        return self.card.reads(length) or (along and goes_along(self.module, self.card.kept))
+
     def predict(self, codes: Codes) -> NDArray[np.float32]:
         """What the model says about each window.
 
         Parameters
         ----------
         codes
-            Base codes (B, L), uint8; L the model's window, or a shorter one where the card allows it.
+            Base codes (B, L), uint8, of a length L that it `reads`.
 
         Returns
         -------
@@ -96,17 +113,18 @@ class Predictor:
             float32 (B, T, (L - 2 crop) / bin_width), tracks as in `self.tracks`; the first bin starts `card.crop` bp
             into the window.
         """
-        if codes.ndim != 2 or not self.card.reads(codes.shape[1]):
+        if codes.ndim != 2 or not self.reads(codes.shape[1]):
             raise InvalidRequest(f"{self.card.id} reads windows (B, L) of {self.card.window:,} bp, not {codes.shape}.")
         values = np.empty((len(codes), len(self.tracks), self.card.n_bins(codes.shape[1])), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(codes), self.batch_size):
-                part = slice(start, start + self.batch_size)
-                values[part] = self._averaged(codes[part]).cpu().numpy()
+        for start in range(0, len(codes), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            values[part] = self.computed(codes[part]).cpu().numpy()
         return values
 
-    def _averaged(self, codes: Codes) -> Tensor:
-        return self.average(self.run(view.of(codes)) for view in self.views)
+    def computed(self, codes: Codes) -> Tensor:
+        """What `predict` returns for one batch (B, L), still on the device, where it may not be ready yet."""
+        with torch.inference_mode():
+            return self.average(self.run(view.of(codes)) for view in self.views)
 
     def average(self, outputs: Iterable[Tensor]) -> Tensor:
         """Over shifts and strands, in that order of sums; then the units.
@@ -143,13 +161,24 @@ class Predictor:
 
     def run(self, codes: Codes) -> Tensor:
         """What the module gives for windows as they stand (B, L): (B, rows, bins)."""
-        output: Tensor = self.module(self.one_hot(codes))
-        return output
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            output: Tensor = self.module(self.one_hot(codes))
+        return output.float()
+
+    def compile(self) -> None:
+        """Have the network compiled by torch at its first batch of each shape, for many of one."""
+        self.module.compile(dynamic=False)
+
+    def most_memory(self) -> int:
+        """The most bytes of the GPU's memory that were in use; 0 on a processor."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
 
     def one_hot(self, codes: Codes) -> Tensor:
         """(B, L) base codes -> (B, 4, L) on the device."""
-        indices = torch.from_numpy(np.minimum(codes, N).astype(np.int64)).to(self.device)
-        return self._bases[indices].transpose(1, 2).contiguous()
+        given = torch.from_numpy(np.minimum(codes, N))
+        if self.device.type == "cuda":
+            given = given.pin_memory().to(self.device, non_blocking=True)
+        return self._bases[given.long()].transpose(1, 2).contiguous()
 
 
 class View(NamedTuple):
@@ -203,10 +232,10 @@ def _opposite_rows(card: ModelCard, rows: Sequence[int], tracks: Sequence[int]) 
     return [rows.index(track) for track in wanted]
 
 
-def exact_float32() -> None:
-    """Turn TF32 off, for this process and for good: switched around each call, threads would undo one another's."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+def allow_tf32(allowed: bool) -> None:
+    """For this process: switched around each call, threads would undo one another's."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def load_predictor(
@@ -218,18 +247,28 @@ def load_predictor(
     batch_size: int = 8,
     reading: Reading = Reading(),  # noqa: B008  (frozen)
     stride: int | None = None,
+    precision: Precision = "float32",
 ) -> Predictor:
     """A site's model, with only the rows of its head that are needed; see `registry.load` for what can be wrong."""
     card = registry.card(models_dir, model_id)
     rows = _with_pairs(card, tracks) if tracks is not None and reading.both_strands else tracks
     module = registry.load(models_dir, model_id, rows)
     card = card.at_stride(stride) if stride else card
-    return Predictor(card, module, device, batch_size, reading, rows=rows, tracks=tracks)
+    return Predictor(card, module, device, batch_size, reading, rows=rows, tracks=tracks, precision=precision)
 
 
 def _with_pairs(card: ModelCard, tracks: Sequence[int]) -> list[int]:
     pairs = [card.tracks[track].strand_pair for track in tracks if 0 <= track < len(card.tracks)]
     return list(dict.fromkeys([*tracks, *(pair for pair in pairs if pair is not None)]))
+
+
+def devices(names: str) -> list[str]:
+    """What `auto` (all GPUs, or the processor where there is none), `cpu` or `cuda:0,1` name, one by one."""
+    if names == "auto":
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
+    first, *others = names.split(",")
+    kind = first.partition(":")[0]
+    return [first, *(f"{kind}:{other}" if other.isdecimal() else other for other in others)]
 
 
 def resolve_device(name: str) -> torch.device:

@@ -1,20 +1,21 @@
 """Genome-wide tracks: windows in, one bigWig a track out, in chunks that survive a kill.
 
-The windows are cut into chunks. A chunk's predictions are written beside the output as one array, which counts
-once it is renamed into place; a run that is resumed computes only what is missing. The bigWigs are written from
-the chunks at the end, so nothing half-predicted is ever seen.
+The bins that are wanted are cut into chunks. Reading sequence, computing, and keeping what was computed go on at the
+same time, on each device a chunk of its own. A chunk's predictions are kept beside the site as one array, which counts
+once it is renamed into place; a run that is resumed computes only what is missing. The bigWigs are written from the
+chunks in order while others are computed, and appear when all are done.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,119 +23,266 @@ from numpy.typing import NDArray
 from trackserver.errors import SiteReadOnly
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
-from trackserver.genome.sequence import Genome, N
-from trackserver.predict.bigwig import Stretch, write_bigwig
+from trackserver.genome.sequence import Codes, Genome
+from trackserver.models.card import ModelCard
+from trackserver.predict.bigwig import Add, writing
+from trackserver.predict.chunks import Chunks
 from trackserver.predict.engine import Predictor
-from trackserver.predict.reading import Reading
-from trackserver.predict.windows import Window, on_bins, tile
+from trackserver.predict.stream import ahead, merged, stream
+from trackserver.predict.windows import Window, joined, tile
 
-CHUNK = 64  # windows: seconds of work, and what a kill costs at most
+CHUNK_BP = 8 << 20  # kept in a chunk: what a kill costs at most
+CHUNK_WINDOWS = 512  # in a chunk: no more than minutes of a large model on a processor
+READ_AHEAD = 4  # batches
+AT_ONCE = 128  # bigWigs that are written at the same time: two open files and a megabyte each
 
-Report = Callable[[int, int], None]  # (windows done, windows in all)
+Tick = Callable[[int, int], object]  # bins and windows that were predicted just now
+# Predicts chunks of a plan, (number, float32 (T, bins)) of each, in any order.
+Producer = Callable[[Iterable[int], Tick], Iterator[tuple[int, NDArray[np.float32]]]]
+Item = TypeVar("Item")
+
+
+class Progress(NamedTuple):
+    """How far a prediction is, of how much; what an earlier run has done is done."""
+
+    bp: int
+    of_bp: int
+    windows: int
+    of_windows: int
 
 
 @dataclass(frozen=True)
-class Run:
-    """Everything a run's numbers depend on; an old run's chunks are used only where all of it is the same."""
+class Plan:
+    """What is predicted.
 
-    model: str
-    weights_sha256: str
-    fasta_sha256: str
-    assembly: str
-    tracks: tuple[int, ...]
-    reading: Reading
-    bin_width: int
-    regions: tuple[Locus, ...]
+    wanted : regions on bins, in order; those near each other are read together, and what lies between left out again
+    trim : bins at each side of what a window predicts that are not kept
+    along : windows that are read as one, by a model that can
+    """
+
+    card: ModelCard
+    assembly: Assembly
+    wanted: tuple[Locus, ...]
+    trim: int = 0
+    along: int = 1
 
     @property
-    def id(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+    def step(self) -> int:
+        """The bp that a read keeps."""
+        return self.card.window - 2 * (self.card.crop + self.trim * self.card.bin_width) + (
+            (self.along - 1) * self.card.kept
+        )  # fmt: skip
+
+    @cached_property
+    def chunks(self) -> list[list[Locus]]:
+        """The regions that are read, in pieces that are predicted and kept together."""
+        most = max(1, min(CHUNK_BP // self.step, CHUNK_WINDOWS)) * self.step
+        chunks: list[list[Locus]] = []
+        room = 0
+        for region in joined(self.wanted, self.card.kept):
+            for start in range(region.start, region.end, most):
+                piece = Locus(region.chrom, start, min(start + most, region.end))
+                reads = -(-len(piece) // self.step) * self.step
+                if reads > room:
+                    chunks.append([])
+                    room = most
+                chunks[-1].append(piece)
+                room -= reads
+        return chunks
+
+    @cached_property
+    def n_bins(self) -> list[int]:
+        """Of each chunk."""
+        width = self.card.bin_width
+        return [sum(-(-len(piece) // width) for piece in chunk) for chunk in self.chunks]
+
+    def windows(self, number: int) -> Iterator[Window]:
+        return tile(self.chunks[number], self.card, self.assembly, trim=self.trim, along=self.along)
+
+    def amount(self, number: int) -> tuple[int, int]:
+        """The bins and windows (as they are read) of a chunk."""
+        return self.n_bins[number], sum(-(-len(piece) // self.step) for piece in self.chunks[number])
+
+    def is_wanted(self, number: int) -> NDArray[np.bool_]:
+        """(bins,) of a chunk."""
+        return np.concatenate([self._of_piece(piece) for piece in self.chunks[number]])
+
+    def _of_piece(self, piece: Locus) -> NDArray[np.bool_]:
+        width = self.card.bin_width
+        found = np.zeros(-(-len(piece) // width), bool)
+        starts, ends = self._places[piece.chrom]
+        for row in range(int(np.searchsorted(ends, piece.start, "right")), int(np.searchsorted(starts, piece.end))):
+            first, last = max(starts[row], piece.start), min(ends[row], piece.end)
+            found[(first - piece.start) // width : -(-(last - piece.start) // width)] = True
+        return found
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        places = {}
+        for chrom, regions in groupby(self.wanted, key=lambda region: region.chrom):
+            pairs = np.array([(region.start, region.end) for region in regions])
+            places[chrom] = pairs[:, 0], pairs[:, 1]
+        return places
+
+
+# --- Predicting ------------------------------------------------------------------------------------------------------
+
+
+class _Batch(NamedTuple):
+    chunk: int
+    windows: list[Window]
+
+
+def predicted(
+    predictor: Predictor, genome: Genome, plan: Plan, numbers: Iterable[int], tick: Tick = lambda bins, windows: None
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Chunks by number: float32 (T, bins), the kept bins end to end; NaN where none is wanted."""
+    batches = ahead(_batches(genome, plan, numbers, predictor.batch_size), READ_AHEAD)
+    with closing(batches):
+        for number, parts in groupby(stream(predictor, batches), key=lambda part: part[0].chunk):
+            kept = []
+            for batch, values in parts:
+                bins = [window.n_bins(plan.card.bin_width) for window in batch.windows]
+                kept += [row[:, plan.trim : plan.trim + n] for row, n in zip(values, bins, strict=True)]
+                tick(sum(bins), len(bins))
+            whole = np.concatenate(kept, axis=1)
+            whole[:, ~plan.is_wanted(number)] = np.nan
+            yield number, whole
+
+
+def _batches(genome: Genome, plan: Plan, numbers: Iterable[int], size: int) -> Iterator[tuple[_Batch, Codes]]:
+    for number in numbers:
+        for _, same in groupby(plan.windows(number), key=lambda window: len(window.read)):
+            for windows in _by(size, same):
+                yield _Batch(number, windows), np.stack([genome.codes(window.read) for window in windows])
+
+
+def _by(size: int, items: Iterable[Item]) -> Iterator[list[Item]]:
+    some: list[Item] = []
+    for item in items:
+        some.append(item)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+# --- Keeping and writing ---------------------------------------------------------------------------------------------
 
 
 def sweep(
-    predictor: Predictor,
-    genome: Genome,
-    assembly: Assembly,
-    run: Run,
-    work: Path,
+    plan: Plan,
+    chunks: Chunks,
+    producers: Sequence[Producer],
     paths: Sequence[Path],
-    report: Report,
+    *,
+    digits: int | None = None,
+    report: Callable[[Progress], object] = lambda progress: None,
 ) -> None:
-    """Predict a run's regions and write one bigWig a track.
+    """Predict what a plan wants and is not kept yet, and write one bigWig a track.
 
     Parameters
     ----------
-    work
-        Directory of unfinished runs; this run's chunks lie under `work / run.id` until its bigWigs are written.
+    producers
+        One a device; each takes the next chunk when it is done with one.
     paths
-        Where each of `run.tracks` goes.
+        Where each track goes.
+    digits
+        Significant digits to keep in the bigWigs; None for all.
+    report
+        Called after each batch, from any thread, one at a time.
 
-    Notes
-    -----
-    A bin over N alone is no data, not zero. Windows of N alone are not computed.
+    Raises
+    ------
+    SiteReadOnly
+        The disk is full, or cannot be written; what was computed is kept.
     """
-    card = predictor.card
-    windows = list(tile(on_bins(run.regions, assembly, card.bin_width), card, assembly))
-    chunks = [windows[start : start + CHUNK] for start in range(0, len(windows), CHUNK)]
+    missing = [number for number in range(len(plan.chunks)) if not chunks.has(number)]
+    counter = _Counter(plan, missing, report)
+    numbers = _Shared(missing)
+    made = merged([_saved(producer(numbers, counter.add), chunks) for producer in producers], len(producers))
     try:
-        place = work / run.id
-        place.mkdir(parents=True, exist_ok=True)
-        for number, chunk in enumerate(chunks):
-            if not _chunk_path(place, number).exists():
-                _save(_chunk_path(place, number), predict_windows(predictor, genome, chunk))
-            report(min((number + 1) * CHUNK, len(windows)), len(windows))
-        for row, path in enumerate(paths):
-            write_bigwig(path, assembly, card.bin_width, _stretches(place, chunks, card.bin_width, row))
-        shutil.rmtree(place)
+        with closing(made), counter.stopping(), _files(plan, paths[:AT_ONCE], digits) as add:
+            written = 0
+            for _ in made:
+                written = _write(plan, chunks, add, slice(AT_ONCE), written)
+            _write(plan, chunks, add, slice(AT_ONCE), written)
+        for first in range(AT_ONCE, len(paths), AT_ONCE):
+            some = slice(first, first + AT_ONCE)
+            with _files(plan, paths[some], digits) as add:
+                _write(plan, chunks, add, some, 0)
     except OSError as error:
         raise SiteReadOnly(
-            f"The prediction stopped: {error.strerror} ({error.filename}). Resume it with --resume."
+            f"The prediction stopped: {error.strerror or error} ({error.filename or chunks.place}). "
+            "What was predicted is kept: make room, or give yourself write permission, and go on with --resume."
         ) from error
 
 
-def forget(work: Path, run: Run) -> None:
-    """Throw away what an earlier, unfinished run left."""
-    shutil.rmtree(work / run.id, ignore_errors=True)
+def _saved(made: Iterator[tuple[int, NDArray[np.float32]]], chunks: Chunks) -> Iterator[int]:
+    """Chunks as soon as they are on the disk: so much is never lost, whatever is computed meanwhile."""
+    for number, values in made:
+        chunks.save(number, values)
+        yield number
 
 
-def predict_windows(predictor: Predictor, genome: Genome, windows: Sequence[Window]) -> NDArray[np.float32]:
-    """The kept bins of consecutive windows end to end, float32 (T, bins); NaN over N."""
-    card, width = predictor.card, predictor.card.bin_width
-    codes = [genome.codes(window.read) for window in windows]
-    kept = [np.full((len(predictor.tracks), window.n_bins(width)), np.nan, np.float32) for window in windows]
-    known = [index for index, read in enumerate(codes) if (read != N).any()]
-    for batch in _batches(known, [len(read) for read in codes], predictor.batch_size):
-        for index, values in zip(batch, predictor.predict(np.stack([codes[i] for i in batch])), strict=True):
-            known_bins = (codes[index][card.crop : len(codes[index]) - card.crop].reshape(-1, width) != N).any(axis=1)
-            kept[index][:] = np.where(known_bins, values, np.nan)[:, : kept[index].shape[1]]
-    return np.concatenate(kept, axis=1)
+def _files(plan: Plan, paths: Sequence[Path], digits: int | None) -> AbstractContextManager[Add]:
+    return writing(paths, plan.assembly.chromsizes, plan.card.bin_width, digits=digits)
 
 
-def _batches(indices: Sequence[int], lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Runs of windows of one length, at most `size` of them: a short chromosome's are shorter."""
-    for _, group in itertools.groupby(indices, key=lambda index: lengths[index]):
-        same = list(group)
-        yield from (same[start : start + size] for start in range(0, len(same), size))
+def _write(plan: Plan, chunks: Chunks, add: Add, tracks: slice, first: int) -> int:
+    """Write the chunks from `first` on that are there, in order; returns the next."""
+    width = plan.card.bin_width
+    while first < len(plan.chunks) and chunks.has(first):
+        values, begin = chunks.load(first)[tracks], 0
+        for piece in plan.chunks[first]:
+            end = begin - (-len(piece) // width)
+            add(piece.chrom, piece.start, values[:, begin:end])
+            begin = end
+        first += 1
+    return first
 
 
-def _chunk_path(place: Path, number: int) -> Path:
-    return place / f"chunk-{number:06d}.npy"
+class _Shared(Iterator[int]):
+    """Numbers that several threads take, each once."""
+
+    def __init__(self, numbers: Iterable[int]):
+        self._numbers, self._lock = iter(numbers), threading.Lock()
+
+    def __next__(self) -> int:
+        with self._lock:
+            return next(self._numbers)
 
 
-def _save(path: Path, values: NDArray[np.float32]) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, values)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+class _Stopped(Exception):
+    """Ends a thread in the middle of a chunk."""
 
 
-def _stretches(place: Path, chunks: list[list[Window]], bin_width: int, row: int) -> Iterator[Stretch]:
-    for number, chunk in enumerate(chunks):
-        values = np.load(_chunk_path(place, number), mmap_mode="r")[row]
-        first = 0
-        for window in chunk:
-            count = window.n_bins(bin_width)
-            yield Stretch(window.keep, np.array(values[first : first + count]))
-            first += count
+class _Counter:
+    """What several threads have predicted, until they are to stop."""
+
+    def __init__(self, plan: Plan, missing: Sequence[int], report: Callable[[Progress], object]):
+        left = [plan.amount(number) for number in missing]
+        whole = [plan.amount(number) for number in range(len(plan.chunks))]
+        self._bins, self._windows = (sum(of) for of in zip((0, 0), *whole, strict=True))
+        self._total = (self._bins, self._windows)
+        self._bins -= sum(bins for bins, _ in left)
+        self._windows -= sum(windows for _, windows in left)
+        self._width, self._report, self._lock, self._stopped = plan.card.bin_width, report, threading.Lock(), False
+        self.add(0, 0)
+
+    def add(self, bins: int, windows: int) -> None:
+        if self._stopped:
+            raise _Stopped
+        with self._lock:
+            self._bins, self._windows = self._bins + bins, self._windows + windows
+            of_bins, of_windows = self._total
+            self._report(Progress(self._bins * self._width, of_bins * self._width, self._windows, of_windows))
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """After what is done inside, whatever comes of it, nobody counts any more."""
+        try:
+            yield
+        finally:
+            self._stopped = True

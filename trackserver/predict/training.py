@@ -33,7 +33,7 @@ try:
     from trackserver.models.compact import Compact, margin
     from trackserver.models.weights import save_weights
     from trackserver.predict.crops import flank, mean_and_variance
-    from trackserver.predict.engine import Predictor, exact_float32, resolve_device
+    from trackserver.predict.engine import Predictor, allow_tf32, resolve_device
     from trackserver.predict.fitting import Clock, Fitted, Goal, Progress, fit, seeded
     from trackserver.predict.recipe import Recipe, read_recipe
 except ModuleNotFoundError as error:
@@ -92,7 +92,7 @@ def train(
     windows = _windows(tracks, genome, assembly, folds, recipe, progress)
     goal = _goal(tracks, of_fold(windows, "train"), recipe)
     card = _draft(goal, directory.resolve().name, assembly)
-    exact_float32()
+    allow_tf32(False)
     with seeded(seed), registry.staged(directory) as stage:
         fitted = fit(goal, card, windows, clock, seed, resolve_device(device), progress)
         progress(0.95, "measuring")

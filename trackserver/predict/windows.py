@@ -1,9 +1,14 @@
-"""How windows tile a genome: every bin of the chosen regions is predicted once, from a window that sees around it."""
+"""How windows tile a genome: every bin of the chosen regions is predicted once, from a window that sees around it.
+
+Regions here are sorted in the assembly's order and disjoint; those "on bins" start where a bin does, and end where one
+does or with their chromosome.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from trackserver.errors import DataError, InvalidRequest
@@ -27,20 +32,34 @@ class Window:
         return -(-len(self.keep) // bin_width)
 
 
-def tile(regions: Iterable[Locus], card: ModelCard, assembly: Assembly) -> Iterator[Window]:
+def tile(
+    regions: Iterable[Locus], card: ModelCard, assembly: Assembly, *, trim: int = 0, along: int = 1
+) -> Iterator[Window]:
     """Windows whose kept bins cover each region exactly once, in order.
 
     Windows have the model's length, less on a chromosome that is shorter than that where the model allows it. The
     kept stretches of a region follow each other without gap or overlap; `card.crop` bp at each side of a window are
     never kept.
+
+    Parameters
+    ----------
+    trim
+        Bins at each side of what a window predicts that are not kept either.
+    along
+        Windows that are read as one, `card.kept` bp apart, by a model that can; at a region's end fewer.
     """
+    lost = card.crop + trim * card.bin_width
     for region in regions:
         length = card.window_on(assembly.chromsizes[region.chrom])
-        step = length - 2 * card.crop
-        for start in range(region.start, region.end, step):
-            keep = Locus(region.chrom, start, min(start + step, region.end))
-            read_start = start - card.crop
-            yield Window(Locus(region.chrom, read_start, read_start + length), keep)
+        if length <= 2 * lost:
+            raise InvalidRequest(f"Trimming {trim} bins at each side leaves nothing of what {card.id} predicts.")
+        start = region.start
+        while start < region.end:
+            more = min(along, -(-(region.end - start + 2 * lost - length) // card.kept) + 1) if along > 1 else 1
+            read = length + (max(more, 1) - 1) * card.kept
+            keep = Locus(region.chrom, start, min(start + read - 2 * lost, region.end))
+            yield Window(Locus(region.chrom, start - lost, start - lost + read), keep)
+            start = keep.end
 
 
 def whole_genome(assembly: Assembly) -> list[Locus]:
@@ -62,6 +81,46 @@ def on_bins(regions: Iterable[Locus], assembly: Assembly, bin_width: int) -> lis
             merged.append([chrom, start, end])
     names = assembly.chroms
     return [Locus(names[c], start, min(end, assembly.sizes[c])) for c, start, end in merged]
+
+
+def intersection(one: Sequence[Locus], other: Sequence[Locus], assembly: Assembly) -> list[Locus]:
+    """What lies in both, of regions each of which is sorted and disjoint."""
+    order = {chrom: number for number, chrom in enumerate(assembly.chroms)}
+    found, i, j = [], 0, 0
+    while i < len(one) and j < len(other):
+        a, b = one[i], other[j]
+        if a.chrom == b.chrom and max(a.start, b.start) < min(a.end, b.end):
+            found.append(Locus(a.chrom, max(a.start, b.start), min(a.end, b.end)))
+        if (order[a.chrom], a.end) <= (order[b.chrom], b.end):
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def difference(regions: Sequence[Locus], holes: Sequence[Locus], assembly: Assembly) -> list[Locus]:
+    """What of the regions lies in none of the holes."""
+    ends = {chrom: [Locus(chrom, 0, 0), Locus(chrom, size, size)] for chrom, size in assembly.chromsizes.items()}
+    for hole in holes:
+        ends[hole.chrom].insert(-1, hole)
+    between = [
+        Locus(chrom, before.end, after.start)
+        for chrom, edges in ends.items()
+        for before, after in pairwise(edges)
+        if before.end < after.start
+    ]
+    return intersection(regions, between, assembly)
+
+
+def joined(regions: Iterable[Locus], gap: int) -> list[Locus]:
+    """The regions, those together between which less than `gap` bp lie."""
+    found: list[Locus] = []
+    for region in regions:
+        if found and found[-1].chrom == region.chrom and region.start - found[-1].end < gap:
+            found[-1] = Locus(region.chrom, found[-1].start, region.end)
+        else:
+            found.append(region)
+    return found
 
 
 def read_bed(path: Path, assembly: Assembly) -> list[Locus]:

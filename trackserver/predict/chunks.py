@@ -1,0 +1,96 @@
+"""Unfinished predictions on disk: chunks that count once they are renamed into place, and whose they are."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackserver.errors import InvalidRequest, listing
+
+_ASKED = "run.json"
+
+
+class Chunks:
+    """Arrays by number in a folder of their own, each whole or not there."""
+
+    def __init__(self, place: Path):
+        self.place = place
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While this process works on them; raises `InvalidRequest` where another does."""
+        self.place.mkdir(parents=True, exist_ok=True)
+        with (self.place / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InvalidRequest("These tracks are being predicted already, by another process.") from None
+            yield
+
+    def begin(self, asked: Mapping[str, Any], resume: bool) -> None:
+        """Make room for the chunks of a question, or go on with those there are.
+
+        Raises
+        ------
+        InvalidRequest
+            They are to be gone on with, but are of another question.
+        """
+        wanted = json.loads(json.dumps(asked))
+        held = self._asked()
+        if resume and held:
+            if changed := [name.replace("_", " ") for name in wanted if held.get(name) != wanted[name]]:
+                raise InvalidRequest(
+                    f"What was begun cannot be gone on with: since then {listing(changed)} changed. Ask as before, or "
+                    "begin anew without --resume."
+                )
+            return
+        for file in self.place.iterdir():
+            if file.name != "lock":
+                file.unlink()
+        _write(self.place / _ASKED, json.dumps(wanted).encode())
+
+    def _asked(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.place / _ASKED).read_text()))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def has(self, number: int) -> bool:
+        return self._path(number).exists()
+
+    def save(self, number: int, values: NDArray[np.float32]) -> None:
+        partial = self._path(number).with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.save(file, values)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self._path(number))
+
+    def load(self, number: int) -> NDArray[np.float32]:
+        """A view of the file: what of it is looked at is read."""
+        return np.asarray(np.load(self._path(number), mmap_mode="r"))
+
+    def nbytes(self) -> int:
+        """What is kept."""
+        return sum(file.stat().st_size for file in self.place.glob("chunk-*.npy"))
+
+    def forget(self) -> None:
+        shutil.rmtree(self.place)
+
+    def _path(self, number: int) -> Path:
+        return self.place / f"chunk-{number:06d}.npy"
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
