@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +153,16 @@ def shared_site(tmp_path_factory: pytest.TempPathFactory, files: Path) -> Site:
 def site(tmp_path: Path, files: Path) -> Site:
     """A site of a test's own."""
     return make_site(tmp_path / "site", files)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Ray on this machine, with room for two workers; this process is connected to it."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else one is kept in the home directory
+        ray.init("local", num_cpus=2, include_dashboard=False, logging_level="warning")
+        yield
+        ray.shutdown()

@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     reference_cache_mb: int = Field(512, ge=64, description="memory for what models keep of windows they have read")
     impact_weights: dict[str, float] = Field({}, description="what an assay's tracks count in impact; 1 unless said")
     device: str = Field("auto", description="where models run: auto, cpu, cuda:0")
+    cluster: str = Field(
+        "", description="Ray cluster that computes effects: ray://host:10001, auto, local; empty: a process of this server"
+    )
+    cluster_replicas: int = Field(1, ge=1, le=1000, description="copies of the model on it, each with a GPU if it has any")
     max_tile_ids: int = Field(1000, ge=15, description="tiles one request may ask for")
     max_request_bytes: int = Field(4_000_000, ge=10_000, description="largest request body")
     lists_kept: int = Field(500, ge=1, description="lists of variants that are kept; beyond, the oldest are deleted")
@@ -79,6 +83,8 @@ class Settings(BaseSettings):
     remote_timeout: float = Field(20.0, gt=0, le=300, description="seconds to wait for a part of such a file")
     remote_most: int = Field(1000, ge=1, description="how many such files may be registered")
     encode_url: str = Field("https://www.encodeproject.org", description="the ENCODE portal, or a copy of it")
+    serve_files: bool = Field(True, description="whether other genome browsers may read the bigWigs and bigBeds here")
+    contact: str = Field("", description="e-mail address for questions about the tracks, which UCSC's hubs must name")
     frame_ancestors: str = Field("*", description="sites that may embed a view (CSP frame-ancestors)")
 
     @classmethod

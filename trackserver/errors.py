@@ -76,6 +76,16 @@ class UnknownTileset(NotFound):
         super().__init__(f"No tileset '{uid}' here; `trackserver list` or /api/v1/tilesets/ shows what is.")
 
 
+class NoFile(NotFound):
+    """A tileset whose file is not handed out."""
+
+    code = "no_file"
+
+    def __init__(self, uid: str, why: str):
+        self.uid, self.why = uid, why
+        super().__init__(f"The file of '{uid}' is not to be had here: {why}.")
+
+
 class UnknownModel(NotFound):
     code = "unknown_model"
 
@@ -136,6 +146,19 @@ class NothingFound(NotFound):
         super().__init__(
             f"Nothing in {assembly} matches '{query}'. Type a gene (TAL1), a locus (chr1:47,680,000-47,700,000) "
             "or a variant (chr1:47690516:C:T, positions counted from 1)."
+        )
+
+
+class AssemblyNotShown(InvalidRequest):
+    """An assembly that other genome browsers do not know."""
+
+    code = "assembly_not_shown"
+
+    def __init__(self, assembly: str, shown: Iterable[str]):
+        self.assembly = assembly
+        super().__init__(
+            f"UCSC, IGV and WashU do not know the assembly '{assembly}', so they cannot show its tracks; they know "
+            f"{listing(shown, most=20)}. JBrowse shows any assembly."
         )
 
 

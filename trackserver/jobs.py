@@ -106,15 +106,26 @@ class Jobs:
                 self._worker = threading.Thread(target=self._run, name="trackserver-jobs", daemon=True)
                 self._worker.start()
 
-    def work(self, first: Callable[[], object] | None = None) -> None:
-        """Work through the queue for good, in the process that has the lock, beginning with `first`, such as loading
-        the model.
+    def work(self, first: Callable[[], object] | None = None, at_once: int = 1) -> None:
+        """Work through the queue for good, in the process that has the lock.
+
+        Parameters
+        ----------
+        first
+            To begin with, such as loading the model.
+        at_once
+            Jobs that are done at the same time, each in a thread of its own; several where others compute.
         """
         self._take_over()
         if first:
             with self._writing() as database:
                 _insert(database, WARM_UP, WARM_UP, "{}", RUNNING)
             self._do(WARM_UP, first)
+        for _ in range(at_once - 1):
+            threading.Thread(target=self._work_on, name="trackserver-jobs", daemon=True).start()
+        self._work_on()
+
+    def _work_on(self) -> None:
         while True:
             try:
                 busy = self._do_next()

@@ -80,12 +80,12 @@ def predict(
     site = open_site(directory)
     card = registry.card(site.models, model)
     lies_on = site.assembly(assembly_for(site, card, assembly))
-    with progress("Looking for known sequence") as report:
-        site.known(lies_on.name, report)
     prediction = Prediction(
         site, model, How(reading(card, ensemble or None, shifts, squashed), **how), selection,
         read_bed(regions, lies_on) if regions else None, lies_on.name, device, cluster, workers,
     )  # fmt: skip
+    with progress("Looking for known sequence") as report:
+        site.known(lies_on.name, report)
     if dry_run:
         _tell(prediction.estimate(), as_json)
         return

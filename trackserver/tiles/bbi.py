@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from math import isfinite
 from typing import NamedTuple
 
 import deflate
@@ -85,7 +86,7 @@ class BBI:
         self.is_bigwig = magic == BIGWIG
         at = struct.unpack_from(f"{self.order}QQQHHQQI", self._head, 8)
         self._chroms_at, self._data_at, self._index_at = at[:3]
-        self.n_fields, self._auto_sql_at, self._unfolded = at[3], at[5], at[7]
+        self.n_fields, self.n_bed_fields, self._auto_sql_at, self._totals_at, self._unfolded = at[3:8]
         zooms = [struct.unpack_from(f"{self.order}IIQQ", self._head, 64 + 24 * i) for i in range(n_zooms)]
         self.zooms = tuple(sorted(Zoom(reduction, data, index) for reduction, _, data, index in zooms if reduction))
 
@@ -176,6 +177,15 @@ class BBI:
             lines = text.split(b"\0")[0].decode("utf-8", "replace").splitlines()
             found = [line.split(";")[0].split() for line in lines if ";" in line]
             return tuple(words[-1] for words in found if len(words) > 1)
+
+    @cached_property
+    def limits(self) -> tuple[float, float] | None:
+        """A bigWig's lowest and highest value, as its header sums up; None where it says nothing of use."""
+        if not self.is_bigwig or not self._totals_at:
+            return None
+        with _damage(self.source):
+            covered, low, high = struct.unpack_from(f"{self.order}Qdd", self._read(self._totals_at, 40))
+        return (low, high) if covered and isfinite(low) and isfinite(high) and low <= high else None
 
     def _between(self, level: Zoom | None, low: int, high: int) -> tuple[int, int]:
         """The blocks, first to one past the last, that may hold something between two keys."""

@@ -107,41 +107,62 @@ def effect(
     NoSequence
         More than three quarters of the window are N.
     """
-    card = predictor.card
-    window = input_window(card, variants, assembly)
-    reference = genome.codes(window)
-    unknown = check_known(reference, window, assembly)
-    locus, bins = output_bins(card, window, assembly)
-    origin = window.start + card.crop + bins.start * card.bin_width
-    changed = [haplotype(genome, window, variants, anchor) for anchor in _anchors(variants)]
-    values = _values(predictor, reference, changed, cones)
-
-    def over(values: Sequence[NDArray[np.float32]], members: tuple[Effect, ...] = ()) -> Effect:
-        ref, *alignments = (value[:, bins] for value in values)
-        alt = alignments[0] if len(alignments) == 1 else joined(variants, origin, card.bin_width, *alignments)
-        return Effect(
-            tuple(variants), locus, origin, card.bin_width, predictor.tracks, ref, alt, tuple(alignments), unknown,
-            members,
-        )  # fmt: skip
-
-    return over(values[0], tuple(over(value) for value in values[1:]))
+    if cones and not any(variant.growth for variant in variants):
+        (found,) = alternatives(predictor, genome, assembly, [variants], cones)
+        return found
+    place = _Place(predictor, genome, assembly, variants)
+    changed = [haplotype(genome, place.window, variants, anchor) for anchor in _anchors(variants)]
+    windows = np.stack([place.reference, *changed])
+    several = predictor.each(windows) if len(predictor.views) > 1 else ()
+    return place.effect(variants, predictor.predict(windows), [list(one) for one in several])
 
 
-def _values(
-    predictor: Predictor, reference: Codes, changed: Sequence[Codes], cones: Cones | None
-) -> list[Sequence[NDArray[np.float32]]]:
-    """REF and ALTs, float32 (T, bins) of the whole window: averaged; then, of several views, as each alone says."""
-    several = len(predictor.views) > 1
-    if cones and len(changed) == 1:
-        from trackserver.predict.cone import Change
+def alternatives(
+    predictor: Predictor, genome: Genome, assembly: Assembly, several: Sequence[Sequence[Variant]], cones: Cones
+) -> list[Effect]:
+    """What `effect` says of each of several that have one window and no indel: they are computed together.
 
-        cone, change = cones.cone(predictor, reference), Change(0, changed[0])
-        (reached,) = cone.alternatives([change])
+    The arithmetic depends on who is computed with whom by a few units in the last place of a float32.
+    """
+    from trackserver.predict.cone import Change
+
+    place = _Place(predictor, genome, assembly, several[0])
+    cone = cones.cone(predictor, place.reference)
+    changes = [Change(0, haplotype(genome, place.window, variants)) for variants in several]
+    found = []
+    for variants, change, reached in zip(several, changes, cone.alternatives(changes), strict=True):
         alt = cone.ref.copy()
         alt[:, reached.first : reached.first + reached.alt.shape[1]] = reached.alt
-        return [(cone.ref, alt), *(cone.each(change) if several else ())]
-    windows = np.stack([reference, *changed])
-    return [list(predictor.predict(windows)), *(list(one) for one in (predictor.each(windows) if several else ()))]
+        members = cone.each(change) if len(predictor.views) > 1 else ()
+        found.append(place.effect(variants, (cone.ref, alt), list(members)))
+    return found
+
+
+class _Place:
+    """The window of variants, checked, and where what is predicted of it lies."""
+
+    def __init__(self, predictor: Predictor, genome: Genome, assembly: Assembly, variants: Sequence[Variant]):
+        card = predictor.card
+        self.tracks, self.bin_width = predictor.tracks, card.bin_width
+        self.window = input_window(card, variants, assembly)
+        self.reference = genome.codes(self.window)
+        self.unknown = check_known(self.reference, self.window, assembly)
+        self.locus, self.bins = output_bins(card, self.window, assembly)
+        self.origin = self.window.start + card.crop + self.bins.start * card.bin_width
+
+    def effect(
+        self,
+        variants: Sequence[Variant],
+        values: Sequence[NDArray[np.float32]],
+        members: Sequence[Sequence[NDArray[np.float32]]] = (),
+    ) -> Effect:
+        """Of REF and ALTs, float32 (T, bins) of the whole window: averaged; then, of several views, as each says."""
+        ref, *alignments = (value[:, self.bins] for value in values)
+        alt = alignments[0] if len(alignments) == 1 else joined(variants, self.origin, self.bin_width, *alignments)
+        return Effect(
+            tuple(variants), self.locus, self.origin, self.bin_width, self.tracks, ref, alt, tuple(alignments),
+            self.unknown, tuple(self.effect(variants, one) for one in members),
+        )  # fmt: skip
 
 
 def _anchors(variants: Sequence[Variant]) -> tuple[Literal["left", "right"], ...]:
