@@ -63,8 +63,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = {name: measure(NETWORKS[name], options.length, options.repeats) for name in options.model or NETWORKS}
-    print(json.dumps(found, indent=1) if options.json else table(found))
+    if not options.json:
+        print(f"| network, stride | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|", sep="\n")
+    found = {}
+    for name in options.model or NETWORKS:
+        found[name] = measure(NETWORKS[name], options.length, options.repeats)
+        if not options.json:
+            values = " | ".join(f"{found[name][column]:.3g}" for column in COLUMNS)
+            print(f"| {name} | {values} |", flush=True)
+    if options.json:
+        print(json.dumps(found, indent=1))
 
 
 def measure(network: Network, length: int, repeats: int) -> dict[str, float]:
@@ -72,20 +80,22 @@ def measure(network: Network, length: int, repeats: int) -> dict[str, float]:
     window, n = predictor.card.window, (length - predictor.card.window) // network.stride + 1
     codes = np.random.default_rng(0).integers(0, 4, (1, window + (n - 1) * network.stride), dtype=np.uint8)
     windows = np.lib.stride_tricks.sliding_window_view(codes[0], window)[:: network.stride]
-    ways: dict[int, Callable[[], Any]] = {
+    ways: dict[int, Callable[[], np.ndarray]] = {
         batch: lambda some=windows[:batch]: predictor.predict(some)
         for batch in BATCHES  # type: ignore[misc]
     }
     ways[n] = lambda: predictor.predict(codes)
-    difference = largest_difference(network, predictor, codes, windows[: BATCHES[-1]])
-    bound = flops(ways[1]) * n / flops(ways[n])
+    expected, apart = counted(ways[BATCHES[-1]])
+    values, together = counted(ways[n])
+    bound = apart / BATCHES[-1] / (together / n)
     seconds = in_turn(ways, repeats)
     each = {batch: statistics.median(times) for batch, times in seconds.items()}
     best = min(BATCHES, key=lambda batch: each[batch])
     return {
         "ms one by one": each[best] * 1e3, "batch": best, "ms along": each[n] * 1e3,
         "faster": ratio(seconds[best], seconds[n]), "than batch 1": ratio(seconds[1], seconds[n]),
-        "than batch 8": ratio(seconds[8], seconds[n]), "bound": bound, "difference": difference,
+        "than batch 8": ratio(seconds[8], seconds[n]), "bound": bound,
+        "difference": difference(network, values, expected),
     }  # fmt: skip
 
 
@@ -104,20 +114,21 @@ def random_predictor(network: Network) -> Predictor:
     return Predictor(card, module, "cpu", BATCHES[-1])
 
 
-def largest_difference(network: Network, predictor: Predictor, codes: np.ndarray, windows: np.ndarray) -> float:
-    expected = predictor.predict(windows).swapaxes(0, 1).reshape(network.tracks, -1)
-    values = predictor.predict(codes)[0, :, : expected.shape[1]]
-    scale = expected if network.bin_width == 1 else 1.0
-    return float((np.abs(values - expected) / scale).max())
+def difference(network: Network, values: np.ndarray, expected: np.ndarray) -> float:
+    """The largest, of values (1, T, n * bins) from the first windows' (B, T, bins)."""
+    by_window = expected.swapaxes(0, 1).reshape(network.tracks, -1)
+    apart = np.abs(values[0, :, : by_window.shape[1]] - by_window)
+    return float((apart / by_window).max() if network.bin_width == 1 else apart.max())
 
 
-def flops(call: Callable[[], Any]) -> int:
+def counted(call: Callable[[], np.ndarray]) -> tuple[np.ndarray, int]:
+    """What a call returns, and its multiplications and additions; it is warm then."""
     with FlopCounterMode(display=False) as counter:
-        call()
-    return int(counter.get_total_flops())
+        values = call()
+    return values, int(counter.get_total_flops())
 
 
-def in_turn(ways: dict[int, Callable[[], Any]], repeats: int) -> dict[int, list[float]]:
+def in_turn(ways: dict[int, Callable[[], np.ndarray]], repeats: int) -> dict[int, list[float]]:
     """Seconds a window, of calls by how many windows each asks about."""
     seconds: dict[int, list[float]] = {n: [] for n in ways}
     for _ in range(repeats):
@@ -131,12 +142,6 @@ def in_turn(ways: dict[int, Callable[[], Any]], repeats: int) -> dict[int, list[
 def ratio(slow: list[float], fast: list[float]) -> float:
     """The median of the ratios of times taken in turn."""
     return statistics.median(one / other for one, other in zip(slow, fast, strict=True))
-
-
-def table(found: dict[str, dict[str, float]]) -> str:
-    lines = [f"| network, stride | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(f'{row[key]:.3g}' for key in COLUMNS)} |" for name, row in found.items()]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -146,7 +146,6 @@ class Prediction:
 
     @cached_property
     def plan(self) -> Plan:
-        from trackserver.models.along import goes_along
         from trackserver.predict.genomewide import Plan
 
         name, width = self.assembly.name, self.card.bin_width
@@ -154,7 +153,7 @@ class Prediction:
         wanted = intersection(self.regions, known, self.assembly)
         if blacklist := self._blacklist():
             wanted = difference(wanted, on_bins(blacklist, self.assembly, width), self.assembly)
-        shares = not self.how.one_by_one and goes_along(self.predictors[0].module, self.card.kept)
+        shares = not self.how.one_by_one and self.predictors[0].reads(self.card.window + self.card.kept)
         along = max(1, STRETCH_BP // self.card.kept) if shares else 1
         return Plan(self.card, self.assembly, tuple(wanted), self.how.trim, along)
 

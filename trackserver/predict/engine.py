@@ -252,7 +252,7 @@ def load_predictor(
     """A site's model, with only the rows of its head that are needed; see `registry.load` for what can be wrong."""
     card = registry.card(models_dir, model_id)
     rows = _with_pairs(card, tracks) if tracks is not None and reading.both_strands else tracks
-    module = registry.load(models_dir, model_id, rows)
+    module = registry.load(models_dir, model_id, rows, stride)
     card = card.at_stride(stride) if stride else card
     return Predictor(card, module, device, batch_size, reading, rows=rows, tracks=tracks, precision=precision)
 

@@ -137,7 +137,8 @@ def predicted(
     predictor: Predictor, genome: Genome, plan: Plan, numbers: Iterable[int], tick: Tick = lambda bins, windows: None
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Chunks by number: float32 (T, bins), the kept bins end to end; NaN where none is wanted."""
-    batches = ahead(_batches(genome, plan, numbers, predictor.batch_size), READ_AHEAD)
+    # Windows that are read as one are a batch already.
+    batches = ahead(_batches(genome, plan, numbers, 1 if plan.along > 1 else predictor.batch_size), READ_AHEAD)
     with closing(batches):
         for number, parts in groupby(stream(predictor, batches), key=lambda part: part[0].chunk):
             kept = []
