@@ -18,7 +18,7 @@ class TrackserverError(Exception):
     code = "error"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Errors come from other processes too, as they are: not made anew by constructors that ask for other things."""
+        """As it is, for other processes: constructors would ask for what the sentence was made of."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 

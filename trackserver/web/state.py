@@ -11,6 +11,7 @@ from flask import Flask, Response, current_app, request
 from flask.json.provider import DefaultJSONProvider
 from pydantic import BaseModel, ValidationError
 
+from trackserver.catalogue.headers import Headers
 from trackserver.catalogue.listing import Listing
 from trackserver.catalogue.opened import Opened
 from trackserver.catalogue.site import Site
@@ -35,6 +36,7 @@ class State:
     jobs: Jobs
     tilesets: Opened
     listing: Listing
+    headers: Headers
     metrics: Metrics
 
 
@@ -109,8 +111,10 @@ def _headers(response: Response) -> Response:
         # Reading is public and carries no cookie, so notebooks and portals on other origins may; HiGlass sends
         # Content-Type even on GET, which makes every one of its requests preflighted.
         response.headers["Access-Control-Allow-Origin"] = "*"
-        response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization, X-Requested-With"
+        response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization, X-Requested-With, Range"
         response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+        # What a page elsewhere may see of an answer: without them it cannot tell a range from the whole file.
+        response.headers["Access-Control-Expose-Headers"] = "Accept-Ranges, Content-Length, Content-Range, ETag"
         response.headers["Access-Control-Max-Age"] = "86400"
     else:
         embedded = request.path.startswith("/embed/")
