@@ -133,6 +133,16 @@ def test_whoever_works_begins_with_loading_the_model(place: Path) -> None:
     assert order == ["model", "job"]
 
 
+def test_several_at_once(place: Path) -> None:
+    """Each waits for the others, so they are done only if all are at work at the same time."""
+    together = threading.Barrier(3)
+    jobs = Jobs(place, 8, {"meet": lambda *_: together.wait(20)})
+    jobs.start(lambda lock: jobs.work(at_once=3))
+    for name in "abc":
+        jobs.submit(name, "meet", {})
+    assert [ended(jobs, name).status for name in "abc"] == [DONE] * 3
+
+
 def test_old_jobs_are_forgotten(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMEMBERED", 3)
     jobs = Jobs(place, 8, {"nothing": lambda *_: None})

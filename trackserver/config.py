@@ -66,9 +66,10 @@ class Settings(BaseSettings):
     impact_weights: dict[str, float] = Field({}, description="what an assay's tracks count in impact; 1 unless said")
     device: str = Field("auto", description="where models run: auto, cpu, cuda:0")
     cluster: str = Field(
-        "", description="Ray cluster that computes effects: ray://host:10001, auto, local; empty: a process of this server"
+        "",
+        description="Ray cluster that computes effects: ray://host:10001, auto, local; empty: a process of the server",
     )
-    cluster_replicas: int = Field(1, ge=1, le=1000, description="copies of the model on it, each with a GPU if it has any")
+    cluster_replicas: int = Field(1, ge=1, le=1000, description="replicas of the models on it, with a GPU each")
     max_tile_ids: int = Field(1000, ge=15, description="tiles one request may ask for")
     max_request_bytes: int = Field(4_000_000, ge=10_000, description="largest request body")
     lists_kept: int = Field(500, ge=1, description="lists of variants that are kept; beyond, the oldest are deleted")

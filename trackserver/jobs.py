@@ -66,6 +66,7 @@ class Jobs:
         self._wake = threading.Event()
         self._starting = threading.Lock()
         self._one_writes = threading.Lock()
+        self._one_looks = threading.Lock()  # of the threads that work, for all of them
         self._worker: threading.Thread | None = None
         self._hold: Callable[[IO[str]], object] = lambda lock: self.work()
 
@@ -128,14 +129,12 @@ class Jobs:
     def _work_on(self) -> None:
         while True:
             try:
-                busy = self._do_next()
+                with self._one_looks:
+                    found = self._next()
+                self._do(*found)
             except (TrackserverError, sqlite3.Error):  # somebody has taken the queue away, or filled the disk
                 _log.exception("The queue %s", self._place)
                 time.sleep(1)
-                continue
-            if not busy:
-                self._wake.wait(POLL)
-                self._wake.clear()
 
     def _read(self, query: str, *values: object) -> list[sqlite3.Row]:
         if not self._place.exists():  # nothing was ever queued; perhaps nothing can be, in a site that is read-only
@@ -182,17 +181,23 @@ class Jobs:
             )  # fmt: skip
             database.execute("UPDATE jobs SET status = ? WHERE status = ?", (QUEUED, RUNNING))
 
-    def _do_next(self) -> bool:
-        """Do the job that has waited longest; False if none waits."""
+    def _next(self) -> tuple[str, Callable[[], object]]:
+        """The job that has waited longest, once there is one, and what it does."""
+        while not (found := self._taken()):
+            self._wake.wait(POLL)
+            self._wake.clear()
+        return found["id"], lambda: self._works[found["kind"]](found["id"], json.loads(found["asked"]))
+
+    def _taken(self) -> sqlite3.Row | None:
         if not self.waiting():
-            return False
+            return None
         with self._writing() as database:
-            row = database.execute("SELECT * FROM jobs WHERE status = ? ORDER BY number LIMIT 1", (QUEUED,)).fetchone()
-            if row is None:
-                return False
-            database.execute("UPDATE jobs SET status = ?, tries = tries + 1 WHERE id = ?", (RUNNING, row["id"]))
-        self._do(row["id"], lambda: self._works[row["kind"]](row["id"], json.loads(row["asked"])))
-        return True
+            row: sqlite3.Row | None = database.execute(
+                "SELECT * FROM jobs WHERE status = ? ORDER BY number LIMIT 1", (QUEUED,)
+            ).fetchone()
+            if row is not None:
+                database.execute("UPDATE jobs SET status = ?, tries = tries + 1 WHERE id = ?", (RUNNING, row["id"]))
+        return row
 
     def _do(self, job_id: str, work: Callable[[], object]) -> None:
         status, error, code = DONE, "", ""

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from trackserver.catalogue import effects, mutagenesis, posted
 from trackserver.catalogue.site import Site
@@ -20,17 +21,22 @@ from trackserver.jobs import Jobs, Work
 
 # What is freed goes back to the system, rather than being kept in pieces of all sizes for the next window's.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "67108864"}
+MOST_TIDYING = 10.0  # seconds that are waited for a cluster, which may not answer any more
 _log = logging.getLogger(__name__)
 
 
-def queue(site: Site) -> Jobs:
+def queue(site: Site, works: Mapping[str, Work] | None = None) -> Jobs:
     """The queue of a site, which all its processes share."""
-    works: dict[str, Work] = {
+    return Jobs(site.cache / "jobs.sqlite", site.settings.queue_length, works or works_here(site))
+
+
+def works_here(site: Site) -> dict[str, Work]:
+    """What this process can do, by the kind of job."""
+    return {
         "effect": partial(effects.answer, site),
         "mutagenesis": partial(mutagenesis.answer, site),
         "batch": partial(posted.work, site),
     }
-    return Jobs(site.cache / "jobs.sqlite", site.settings.queue_length, works)
 
 
 def apart(site: Site, lock: IO[str]) -> None:
@@ -51,14 +57,39 @@ def apart(site: Site, lock: IO[str]) -> None:
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, with which this ends
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     path, flags = json.loads(sys.argv[1])
     site = Site(Path(path), **flags)
+    work_with_cluster(site) if site.settings.cluster else work(site)
+
+
+def work(site: Site) -> None:
+    """Work through a site's queue for good, alone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     queue(site).work(partial(effects.warm_up, site) if effects.default_model(site) else None)
 
 
-def _end_with_parent() -> None:
+def work_with_cluster(site: Site) -> None:
+    """Work through a site's queue for good: effects on the site's cluster, many at once, the rest here, one by one."""
+    from trackserver.catalogue.serving import MOST_TOGETHER, Served
+
+    served, here = Served(site), threading.Lock()
+    threading.Thread(target=_end_with_parent, args=(served.end,), daemon=True).start()
+    works: dict[str, Work] = {kind: partial(_alone, here, work) for kind, work in works_here(site).items()}
+    works["effect"] = served.answer
+    queue(site, works).work(served.begin, MOST_TOGETHER * site.settings.cluster_replicas)
+
+
+def _alone(lock: threading.Lock, work: Work, job_id: str, asked: dict[str, Any]) -> object:
+    with lock:
+        return work(job_id, asked)
+
+
+def _end_with_parent(tidy: Callable[[], object] | None = None) -> None:
     sys.stdin.buffer.read()
+    if tidy:
+        tidying = threading.Thread(target=tidy, daemon=True)
+        tidying.start()
+        tidying.join(MOST_TIDYING)
     os._exit(0)
 
 

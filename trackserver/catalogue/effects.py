@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from trackserver.predict.reading import reading
 from trackserver.tiles.array import ArrayTileset
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.source import identity_at
-from trackserver.variants.effect import Effect, Question, effect
+from trackserver.variants.effect import Effect, Question, alternatives, effect
 from trackserver.variants.expression import gene_changes
 from trackserver.variants.scores import TrackScores, columns, impact, rank
 from trackserver.variants.trust import signed_sizes, warnings
@@ -57,30 +57,49 @@ def _kept(site: Site, effect_id: str) -> dict[str, Any] | None:
 
 def answer(site: Site, effect_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     """The effect of a question, as `ask` takes it, that has waited under an id."""
+    return compute(site, waited(site, effect_id, asked))
+
+
+def waited(site: Site, effect_id: str, asked: Mapping[str, Any]) -> Question:
+    """A question, as `ask` takes it, that has waited under an id; raises `InvalidRequest` where it is another now."""
     question = ask(site, **asked)
     if question.id != effect_id:
         raise InvalidRequest("The model or the reference was replaced while this waited; ask again.")
-    return compute(site, question)
+    return question
 
 
 def compute(site: Site, question: Question) -> dict[str, Any]:
     """The effect's description, from the site where it is stored, else computed and stored now."""
     if found := stored(site, question.id):
         return {**found, "lifted": list(question.lifted)}
-    site.check_writable()
-    card = question.reading.placed(registry.card(site.models, question.model))
-    began = time.perf_counter()
-    result = effect(
-        loaded.predictor(site, question.model, card.weights_sha256, question.tracks, question.reading),
-        site.genome(question.assembly),
-        site.assembly(question.assembly),
-        question.variants,
-        None if question.full else loaded.cones(site),
-    )
-    described = describe(site, question, card, result, seconds=time.perf_counter() - began)
-    kept = site.effects / question.id / "effect.json"
-    answers.store(kept, described, {"ref": result.ref, "alt": result.alt})
+    (described,) = compute_together(site, [question])
     return with_percentiles(site, described)
+
+
+def compute_together(site: Site, questions: Sequence[Question]) -> list[dict[str, Any]]:
+    """The descriptions of effects that are computed and stored now, without percentiles.
+
+    Several differ in their variants only, which have one window and no indel, and are not asked in full.
+    """
+    site.check_writable()
+    card = questions[0].reading.placed(registry.card(site.models, questions[0].model))
+    began = time.perf_counter()
+    results = _effects(site, card, questions)
+    seconds = time.perf_counter() - began
+    found = []
+    for question, result in zip(questions, results, strict=True):
+        found.append(describe(site, question, card, result, seconds))
+        answers.store(site.effects / question.id / "effect.json", found[-1], {"ref": result.ref, "alt": result.alt})
+    return found
+
+
+def _effects(site: Site, card: ModelCard, questions: Sequence[Question]) -> list[Effect]:
+    one, *others = questions
+    predictor = loaded.predictor(site, one.model, card.weights_sha256, one.tracks, one.reading)
+    place = site.genome(one.assembly), site.assembly(one.assembly)
+    if others:
+        return alternatives(predictor, *place, [question.variants for question in questions], loaded.cones(site))
+    return [effect(predictor, *place, one.variants, None if one.full else loaded.cones(site))]
 
 
 def default_model(site: Site) -> str:

@@ -68,8 +68,9 @@ def connected(address: str) -> Iterator[None]:
         with _own_sigterm():
             ray.init(address, logging_level=logging.WARNING, **alone)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().splitlines()[-1].partition(". ")[0].rstrip(".")
         raise Unavailable(
-            f"No Ray cluster can be used at '{address}': {str(error).partition('. ')[0].rstrip('.')}. Write "
+            f"No Ray cluster can be used at '{address}': {reason}. Write "
             "ray://host:10001, auto on a node of the cluster, or local for this machine alone. Python and Ray have to "
             "be the same versions there as here."
         ) from error
@@ -196,8 +197,9 @@ class _Crew:
             self._start()
 
     def close(self) -> None:
-        for worker in self._workers:
-            the_ray().kill(worker)
+        if the_ray().is_initialized():  # else the cluster is lost, and Ray would begin another
+            for worker in self._workers:
+                the_ray().kill(worker)
 
     def predicted(
         self, numbers: Iterator[int], look: Callable[[], object]

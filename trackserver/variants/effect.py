@@ -114,7 +114,7 @@ def effect(
     changed = [haplotype(genome, place.window, variants, anchor) for anchor in _anchors(variants)]
     windows = np.stack([place.reference, *changed])
     several = predictor.each(windows) if len(predictor.views) > 1 else ()
-    return place.effect(variants, predictor.predict(windows), [list(one) for one in several])
+    return place.effect(variants, list(predictor.predict(windows)), [list(one) for one in several])
 
 
 def alternatives(
