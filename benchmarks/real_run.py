@@ -68,8 +68,8 @@ def real_run(
     """Run it all; seconds of each part, and `FIGURES` of model and regression by assay."""
     clock = time.perf_counter()
     site = init_site(site_path, "hg38", fasta=data / "hg38.sparse.fa.gz", genes=data / "refGene.hg38.txt.gz")
-    for record in read_manifest(MANIFEST, data / "observed"):
-        add_tileset(site, record)
+    for listed in read_manifest(MANIFEST, data / "observed"):
+        add_tileset(site, listed.record)
     seconds = {"site": time.perf_counter() - clock}
     tell(f"site with {len(site.catalogue.tilesets())} measured tracks: {seconds['site']:.1f} s")
 

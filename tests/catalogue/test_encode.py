@@ -19,10 +19,10 @@ from trackserver.catalogue.citation import citation, cite, tilesets_of
 from trackserver.catalogue.encode import Added, Asked, Wish, add, choose, portal_of, search
 from trackserver.catalogue.encodefile import find_files, read_dataset, read_file
 from trackserver.catalogue.opened import Opened
+from trackserver.catalogue.pairs import Pair, find_pairs
 from trackserver.catalogue.portal import RATE, Pace, Portal
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
-from trackserver.catalogue.tilesets import pairs
 from trackserver.errors import DataError, InvalidRequest, NotFound, Unavailable
 from trackserver.tiles.tileset import TileId
 
@@ -422,7 +422,9 @@ def test_it_is_what_a_prediction_of_the_same_is_compared_with(
     predicted = TilesetRecord(
         "m-t0", "CHIP:GATA1:K562", "predicted", "hg38", "m.bw", assay="CHIP", biosample="K562", target="GATA1"
     )
-    assert pairs([predicted, *site.catalogue.tilesets()]) == {"m-t0": ONE, ONE: "m-t0"}
+    site.catalogue.put_tilesets([predicted])
+    found = find_pairs(site.catalogue.tilesets())
+    assert found == [Pair("m-t0", ONE, "same assay, biosample and target", "likely")]
 
 
 def test_adding_again_takes_the_old_ones_place(encode: StandIn, site: Site, portal: Portal, signal: bytes) -> None:

@@ -7,11 +7,10 @@ import pytest
 from tests.conftest import write_signal
 from trackserver import config
 from trackserver.catalogue.check import check_site
-from trackserver.catalogue.manifest import read_manifest
 from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.site import Site, create_site, find_site
 from trackserver.catalogue.store import TilesetRecord
-from trackserver.catalogue.tilesets import add_tileset, pairs, uid_for
+from trackserver.catalogue.tilesets import add_tileset, uid_for
 from trackserver.errors import (
     ChromosomesDoNotFit,
     DataError,
@@ -146,43 +145,3 @@ def test_an_unknown_uid(site: Site) -> None:
 )
 def test_uids_of_file_names(name: str, uid: str) -> None:
     assert uid_for(name) == uid
-
-
-def test_pairs_by_accession_then_by_meaning_and_never_by_guess() -> None:
-    def observed(uid: str, **words: str) -> TilesetRecord:
-        return TilesetRecord(uid, uid, "observed", "hg38", "", **words)
-
-    def predicted(uid: str, **words: str) -> TilesetRecord:
-        return TilesetRecord(uid, uid, "predicted", "hg38", "", model="m", **words)
-
-    records = [
-        observed("o1", accession="E1"), observed("o2", assay="DNASE", biosample="K562"),
-        observed("o3+", accession="C1", strand="+"), observed("o3-", accession="C1", strand="-"),
-        observed("twin1", assay="ATAC", biosample="liver"), observed("twin2", assay="ATAC", biosample="liver"),
-        predicted("p1", accession="E1"), predicted("p2", assay="dnase", biosample="k562"),
-        predicted("p3", accession="C1", strand="-"), predicted("p4", assay="ATAC", biosample="liver"), predicted("p5"),
-    ]  # fmt: skip
-    found = pairs(records)
-    assert found == {"p1": "o1", "o1": "p1", "p2": "o2", "o2": "p2", "p3": "o3-", "o3-": "p3"}
-
-
-def test_the_shipped_manifests_read(tmp_path: Path) -> None:
-    manifests = sorted((Path(__file__).parents[2] / "tilesets").glob("*.toml"))
-    assert manifests
-    for manifest in manifests:
-        records = read_manifest(manifest, tmp_path)
-        assert len({record.uid for record in records}) == len(records)
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("x", "not valid TOML"),
-        ("assembly = 'hg38'", "tileset"),
-        ("assembly='h'\n[[tileset]]\npath='a'\nasay='x'", "asay"),
-    ],
-)
-def test_what_is_no_manifest(text: str, why: str, tmp_path: Path) -> None:
-    (tmp_path / "m.toml").write_text(text)
-    with pytest.raises(DataError, match=why):
-        read_manifest(tmp_path / "m.toml")

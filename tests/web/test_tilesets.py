@@ -90,3 +90,68 @@ def test_the_trailing_slash_is_optional_and_nobody_is_sent_on(app: Flask) -> Non
             bare = client.open(rule.rule.rstrip("/"), method=method, json={}, buffered=True)
             slashed = client.open(rule.rule.rstrip("/") + "/", method=method, json={}, buffered=True)
             assert bare.status_code == slashed.status_code != 308, rule.rule
+
+
+@pytest.fixture
+def told_apart(site: Site) -> None:
+    """A measured track more, and predictions of two."""
+    site.catalogue.put_tilesets([
+        TilesetRecord("liver", "Liver", "observed", "tiny", "x", assay="DNase-seq", biosample="liver", strand="+"),
+        TilesetRecord("p1", "One", "predicted", "tiny", "x", assay="DNASE", biosample="K562", model="m"),
+        TilesetRecord("p2", "Two", "predicted", "tiny", "x", assay="CAGE", biosample="K562", strand="+", model="m"),
+    ])  # fmt: skip
+
+
+def counts(client: FlaskClient, query: str) -> dict[str, dict[str, int]]:
+    answer = client.get(f"/api/v1/facets/?{query}").json
+    assert answer["count"] == client.get(f"/api/v1/tilesets/?{query}").json["count"]
+    return {name: {one["value"]: one["count"] for one in found} for name, found in answer["facets"].items()}
+
+
+@pytest.mark.usefixtures("told_apart")
+def test_facets_count_what_the_catalogue_lists(client: FlaskClient) -> None:
+    everything = counts(client, "")
+    assert everything["assay"] == {"DNASE": 3, "CAGE": 1}
+    assert everything["kind"] == {"annotation": 3, "observed": 2, "predicted": 2}
+    assert everything["source"] == {"file": 2, "m": 2}
+    chosen = counts(client, "assay=DNase-seq&kind=observed")
+    assert chosen["assay"] == {"DNASE": 2}
+    assert chosen["kind"] == {"observed": 2, "predicted": 1}
+    assert chosen["biosample"] == {"K562": 1, "liver": 1}
+    assert counts(client, "ac=k562+cage&assay=")["model"] == {"m": 1}
+
+
+@pytest.mark.usefixtures("told_apart")
+def test_the_catalogue_is_asked_by_facets(client: FlaskClient) -> None:
+    assert uids(client, "assay=dnase") == ["signal", "liver", "p1"]
+    assert uids(client, "biosample=K-562&kind=predicted") == ["p1", "p2"]
+    assert uids(client, "biosample=k562&biosample=Liver&assay=DNASE") == ["signal", "liver", "p1"]
+    assert uids(client, "strand=%2B") == uids(client, "strand=+") == uids(client, "strand=plus") == ["liver", "p2"]
+    assert uids(client, "ac=k562 dnase") == ["signal", "p1"]
+    assert uids(client, "source=m&accession=&o=uuid&r=1") == ["p2", "p1"]
+    assert uids(client, "assembly=hg38") == []
+
+
+@pytest.mark.usefixtures("told_apart")
+def test_a_tileset_says_its_pair_why_and_how_sure_and_what_was_said(client: FlaskClient) -> None:
+    def told(uid: str) -> list[object]:
+        tileset = client.get(f"/api/v1/tilesets/{uid}/").json
+        return [tileset[name] for name in ("pair", "pair_reason", "pair_sure")]
+
+    assert told("p1") == ["signal", "same assay and biosample", "likely"]
+    assert told("signal") == ["p1", "same assay and biosample", "likely"]
+    assert told("p2") == told("liver") == [None, None, None]
+    assert client.get("/api/v1/tilesets/liver/").json["said"] == {"assay": "DNase-seq"}
+
+
+def test_what_changes_is_seen_at_once(client: FlaskClient, site: Site) -> None:
+    predicted = TilesetRecord("p", "P", "predicted", "tiny", "x", assay="DNASE", biosample="K562", model="m")
+    assert uids(client, "kind=predicted") == []
+    site.catalogue.put_tilesets([predicted])
+    assert uids(client, "kind=predicted") == ["p"]
+    assert client.get("/api/v1/tilesets/p/").json["pair"] == "signal"
+    site.catalogue.choose_pair("p", "")
+    assert client.get("/api/v1/tilesets/p/").json["pair"] is None
+    site.catalogue.put_tilesets([predicted])  # a record that is older than the newest one there
+    site.catalogue.forget_pair("p")
+    assert client.get("/api/v1/tilesets/p/").json["pair"] == "signal"

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from trackserver.catalogue.adding import Added
 from trackserver.catalogue.encodefile import Dataset, PortalFile, find_files, read_dataset, read_file
 from trackserver.catalogue.portal import Portal
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import check_tileset, check_uid
+from trackserver.catalogue.words import ENCODE_TITLES, signal_rank
 from trackserver.errors import DataError, InvalidRequest, NotFound, TrackserverError, UnknownAssembly, listing
 from trackserver.models.download import fetch
 from trackserver.tiles.bigbed import open_bigbed
@@ -27,34 +29,6 @@ ASSEMBLIES = {"GRCh38": "hg38", "GRCh38-minimal": "hg38", "GRCm39": "mm39", "mm1
 # Most of what lies on these is archived, for it was made anew on the assembly that came after.
 SUPERSEDED = ("hg19", "mm9", "dm3", "ce10")
 
-# An assay's title on the portal, and the word by which predicted and measured tracks find each other.
-ASSAYS = {
-    "DNase-seq": "DNASE",
-    "ATAC-seq": "ATAC",
-    "TF ChIP-seq": "CHIP",
-    "Histone ChIP-seq": "CHIP",
-    "Mint-ChIP-seq": "CHIP",
-    "total RNA-seq": "RNA",
-    "polyA plus RNA-seq": "RNA",
-    "polyA minus RNA-seq": "RNA",
-    "CAGE": "CAGE",
-}
-# The signal to show of an assay; of others, and where it is lacking, the first of SIGNALS there is.
-SIGNAL = {
-    "CHIP": "fold change over control",
-    "DNASE": "read-depth normalized signal",
-    "ATAC": "read-depth normalized signal",
-    "RNA": "signal of unique reads",
-    "CAGE": "signal of unique reads",
-}
-SIGNALS = (
-    "fold change over control",
-    "read-depth normalized signal",
-    "signal of unique reads",
-    "control normalized signal",
-    "normalized signal of all reads",
-    "signal of all reads",
-)
 SERVED = {"bigWig": "bigwig", "bigBed": "bigbed"}  # the portal's formats that are read by ranges
 PUBLIC = ("released", "archived")
 REFUSED = {
@@ -89,13 +63,6 @@ class Wish:
     uid: str = ""
 
 
-class Added(NamedTuple):
-    """The tilesets that were added, and a sentence for each that was not."""
-
-    records: list[TilesetRecord]
-    faults: list[str]
-
-
 class Found(NamedTuple):
     file: PortalFile
     dataset: Dataset
@@ -116,7 +83,7 @@ def search(portal: Portal, asked: Asked, limit: int) -> tuple[int, list[PortalFi
     assembly = common_name(asked.assembly)
     query: dict[str, Any] = {
         "searchTerm": asked.text,
-        "assay_title": [title for title, word in ASSAYS.items() if word == asked.assay.upper()] or asked.assay,
+        "assay_title": ENCODE_TITLES.get(asked.assay.upper(), asked.assay),
         "biosample_ontology.term_name": asked.biosample,
         "target.label": asked.target,
         "output_type": asked.output_type,
@@ -168,8 +135,7 @@ def _is_wanted(file: PortalFile, output_type: str) -> bool:
 
 def _merit(file: PortalFile) -> tuple[bool, int, bool, int, tuple[int, ...], str]:
     """The greater, the rather it is shown; see `choose`."""
-    ranked = (SIGNAL.get(ASSAYS.get(file.assay, "")), *SIGNALS)
-    rank = ranked.index(file.signal) if file.signal in ranked else len(ranked)
+    rank = signal_rank(file.assay, file.signal)
     return file.status == "released", -rank, file.preferred, len(file.replicates), file.analysis, file.created
 
 
@@ -207,8 +173,7 @@ def add(site: Site, portal: Portal, accessions: Iterable[str], wish: Wish, repor
             good.append(_bring(site, one, wish, report))
         except TrackserverError as error:
             faults.append(f"{accession}: {error}")
-    site.catalogue.put_tilesets(good)
-    return Added(good, faults)
+    return Added(site.catalogue.put_tilesets(good), faults)
 
 
 def _find(site: Site, portal: Portal, given: str, wish: Wish) -> list[Found]:
@@ -307,7 +272,7 @@ def _record(found: Found, uid: str) -> TilesetRecord:
         path=file.url,
         filetype=filetype,
         datatype=KINDS[filetype].datatype,
-        assay=ASSAYS.get(file.assay, file.assay),
+        assay=file.assay,
         biosample=file.biosample,
         target=file.target,
         strand=file.strand,

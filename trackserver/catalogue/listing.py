@@ -1,35 +1,46 @@
-"""The catalogue as it is browsed: a page at a time, and which predicted tileset speaks of which measured one."""
+"""The catalogue as it is browsed: searched, counted, a page at a time, and which tilesets are pairs."""
 
 from __future__ import annotations
 
 import threading
-from operator import attrgetter
+from dataclasses import dataclass
 
+from trackserver.catalogue.facets import Counted, Index, Wanted
+from trackserver.catalogue.pairs import Pair, both_ways, find_pairs
 from trackserver.catalogue.site import Site
-from trackserver.catalogue.store import TilesetRecord, Wanted
-from trackserver.catalogue.tilesets import assembly_records, is_assembly_uid, pairs
+from trackserver.catalogue.store import TilesetRecord
+from trackserver.catalogue.tilesets import assembly_records, is_assembly_uid
 from trackserver.errors import UnknownTileset
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What is worked out once for each change of the catalogue."""
+
+    stamp: object
+    index: Index
+    pairs: dict[str, Pair]
+
+
 class Listing:
-    """Of a site, in one process. Who speaks of whom is worked out once for each change of the catalogue."""
+    """Of a site, in one process; it knows the catalogue by heart, and asks it only whether it has changed."""
 
     def __init__(self, site: Site):
         self.site = site
         self._lock = threading.Lock()
-        self._stamp: tuple[int, str] | None = None
-        self._pairs: dict[str, str] = {}
+        self._known = _Known(None, Index([]), {})
 
-    def page(self, wanted: Wanted, offset: int, limit: int) -> tuple[int, list[TilesetRecord]]:
-        """How many tilesets are wanted, and a page of them; what assemblies bring along comes first among equals."""
-        own = [record for record in assembly_records(self.site) if wanted.holds(record)]
-        count, records = self.site.catalogue.find(wanted, offset + limit)
-        if own and wanted.order != "name":
-            field = attrgetter(wanted.order)
-            merged = sorted([*own, *records], key=lambda record: str(field(record)), reverse=wanted.backwards)
-        else:
-            merged = [*own, *records]
-        return len(own) + count, merged[offset : offset + limit]
+    def find(self, wanted: Wanted) -> list[TilesetRecord]:
+        """The tilesets wanted; what assemblies bring along comes first among equals."""
+        return self._now().index.find(wanted)
+
+    def count(self, wanted: Wanted) -> Counted:
+        """How many tilesets are wanted, by facet."""
+        return self._now().index.count(wanted)
+
+    def pairs(self) -> dict[str, Pair]:
+        """The pair of each tileset that has one."""
+        return self._now().pairs
 
     def tileset(self, uid: str) -> TilesetRecord:
         if not is_assembly_uid(uid):
@@ -39,13 +50,12 @@ class Listing:
                 return record
         raise UnknownTileset(uid)
 
-    def pair(self, uid: str) -> str | None:
-        return self.pairs().get(uid)
-
-    def pairs(self) -> dict[str, str]:
-        stamp = self.site.catalogue.stamp()
+    def _now(self) -> _Known:
+        catalogue = self.site.catalogue
+        stamp = catalogue.stamp()
         with self._lock:
-            if stamp != self._stamp:
-                self._pairs = pairs(self.site.catalogue.tilesets())
-                self._stamp = stamp
-            return self._pairs
+            if stamp != self._known.stamp:
+                records = catalogue.tilesets()
+                pairs = both_ways(find_pairs(records, catalogue.chosen_pairs()))
+                self._known = _Known(stamp, Index([*assembly_records(self.site), *records]), pairs)
+            return self._known

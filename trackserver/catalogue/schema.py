@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, Column, DateTime, Integer, MetaData, String, Table, Text
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 metadata = MetaData()
 
@@ -26,6 +30,17 @@ tilesets = Table(
     Column("size", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("provenance", JSON, nullable=False),
+    # By which it is seen at once whether anything has changed.
+    Column("created", DateTime(timezone=True), nullable=False, index=True),
+    Column("source", Text, nullable=False, server_default=""),
+)
+
+# Which measured tileset a person says that a predicted one speaks of; none where it is empty.
+pairs = Table(
+    "pairs",
+    metadata,
+    Column("predicted", String(128), primary_key=True),
+    Column("measured", String(128), nullable=False),
     Column("created", DateTime(timezone=True), nullable=False),
 )
 
@@ -37,3 +52,35 @@ views = Table(
     Column("title", Text, nullable=False),
     Column("created", DateTime(timezone=True), nullable=False),
 )
+
+
+def prepare(engine: sa.Engine) -> None:
+    """Make the tables, and the columns and indexes that a catalogue of an earlier version lacks.
+
+    Several processes may do so at once, and where nothing is lacking nothing is written.
+    """
+    tables = metadata.sorted_tables
+    with engine.begin() as connection:
+        for table in tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+    there = _columns(engine)
+    for column in tilesets.columns:
+        if column.name not in there:
+            _add(engine, column)
+    with engine.begin() as connection:
+        for index in (index for table in tables for index in table.indexes):
+            connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+def _add(engine: sa.Engine, column: Column[Any]) -> None:
+    described = CreateColumn(column).compile(dialect=engine.dialect)
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.DDL(f"ALTER TABLE tilesets ADD COLUMN {described}"))
+    except sa.exc.DBAPIError:
+        if column.name not in _columns(engine):  # by another process, meanwhile
+            raise
+
+
+def _columns(engine: sa.Engine) -> set[str]:
+    return {column["name"] for column in sa.inspect(engine).get_columns("tilesets")}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from trackserver.catalogue.site import Site
-from trackserver.catalogue.store import PREDICTED, REGISTERED, TilesetRecord
+from trackserver.catalogue.store import REGISTERED, TilesetRecord
 from trackserver.errors import InvalidRequest, UnknownTileset, UnreadableFile, listing
 from trackserver.genome.sequence import sha256
 from trackserver.tiles.annotation import ChromSizesTileset, GenesTileset
@@ -138,38 +137,3 @@ def stem_of(path: str) -> str:
     name = path.split("?")[0].rstrip("/").rpartition("/")[2]
     suffix = next((s for kind in KINDS.values() for s in kind.suffixes if name.lower().endswith(s)), "")
     return name[: len(name) - len(suffix)] or "tileset"
-
-
-def pairs(records: Iterable[TilesetRecord]) -> dict[str, str]:
-    """Each predicted tileset and the measured one it speaks of, both ways.
-
-    By accession and strand where the predicted track carries one, else by assay, biosample, target and strand
-    where exactly one measured tileset has them.
-    """
-    listed = list(records)
-    by_accession: dict[tuple[str, ...], list[str]] = {}
-    by_meaning: dict[tuple[str, ...], list[str]] = {}
-    for record in listed:
-        if record.kind != PREDICTED:
-            by_accession.setdefault(_accession(record), []).append(record.uid)
-            by_meaning.setdefault(_meaning(record), []).append(record.uid)
-    found: dict[str, str] = {}
-    for record in listed:
-        if record.kind != PREDICTED:
-            continue
-        candidates = by_accession.get(_accession(record), []) if record.accession else []
-        if not candidates and any(_meaning(record)[1:4]):
-            candidates = by_meaning.get(_meaning(record), [])
-        if len(candidates) == 1:
-            found[record.uid] = candidates[0]
-            found.setdefault(candidates[0], record.uid)
-    return found
-
-
-def _accession(record: TilesetRecord) -> tuple[str, ...]:
-    return record.assembly, record.accession, record.strand
-
-
-def _meaning(record: TilesetRecord) -> tuple[str, ...]:
-    words = (record.assay, record.biosample, record.target)
-    return (record.assembly, *(word.casefold() for word in words), record.strand)

@@ -9,14 +9,16 @@ import click
 from trackserver import __version__
 from trackserver.cli.agree import agree
 from trackserver.cli.background import background
+from trackserver.cli.catalogue import list_, pairs
 from trackserver.cli.encode import encode
+from trackserver.cli.hub import hub
 from trackserver.cli.ism import ism
 from trackserver.cli.models import models
 from trackserver.cli.predict import predict, variant
 from trackserver.cli.rsids import rsids
 from trackserver.cli.score import score
 from trackserver.cli.serve import demo, serve
-from trackserver.cli.site import add, check, init, list_
+from trackserver.cli.site import add, check, init
 from trackserver.cli.train import train
 from trackserver.errors import TrackserverError
 
@@ -51,6 +53,7 @@ for verb in (
     add,
     encode,
     list_,
+    pairs,
     check,
     models,
     train,
@@ -61,6 +64,7 @@ for verb in (
     variant,
     score,
     ism,
+    hub,
     serve,
 ):
     main.add_command(verb)

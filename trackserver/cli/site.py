@@ -1,19 +1,20 @@
-"""Verbs about a site and its tilesets: init, add, list, check."""
+"""Verbs about a site and the files in it: init, add, check."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import click
 
+from trackserver.catalogue.adding import Added, add_all, add_each
 from trackserver.catalogue.check import Finding, check_site
-from trackserver.catalogue.manifest import read_manifest
+from trackserver.catalogue.manifest import SUFFIXES, Listed, read_list
 from trackserver.catalogue.setup import init_site
-from trackserver.catalogue.store import OBSERVED, PREDICTED, REGISTERED, TilesetRecord
-from trackserver.catalogue.tilesets import check_tileset, files_in, stem_of, uid_for
+from trackserver.catalogue.store import OBSERVED, PREDICTED, TilesetRecord
+from trackserver.catalogue.tilesets import files_in, stem_of, uid_for
+from trackserver.cli.catalogue import print_tilesets
 from trackserver.cli.common import (
     counting,
     json_option,
@@ -24,7 +25,7 @@ from trackserver.cli.common import (
     site_option,
     stderr,
 )
-from trackserver.errors import InvalidRequest, TrackserverError
+from trackserver.errors import InvalidRequest
 from trackserver.tiles.kinds import kind_of
 
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -50,8 +51,8 @@ def init(directory: Path, assembly: str, fasta: Path | None, genes: Path | None,
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[FILE_FOLDER_OR_URL]...")
-@click.option("--manifest", type=_file, help="A TOML list of tilesets, such as tilesets/*.toml.")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where a manifest's files lie.")
+@click.option("--manifest", type=_file, help="A list of tilesets: TOML, such as tilesets/*.toml, or a table.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where a list's files lie.")
 @click.option("--name", help="What people read; by default the file's name.")
 @click.option("--uid", help="Identity in links: letters, digits, _ and -; by default made of the file's name.")
 @click.option("--assembly", help="By default the site's own.")
@@ -76,48 +77,37 @@ def add(
 ) -> None:
     """Check files and register them; a file that does not fit is not registered, and the others are.
 
-    Files of this machine, folders of them, or addresses (http, https, s3) of files that are read by ranges.
+    Files of this machine, folders of them, or addresses (http, https, s3) of files that are read by ranges. Of a
+    manifest, or a table (.tsv with a header: file, assay, biosample, target, strand …), all are registered or none.
     """
-    if bool(paths) == bool(manifest):
-        raise click.UsageError("Give files, folders or addresses, or --manifest.")
-    found = [path for given in paths for path in files_in(given)]
+    lists = [Path(path) for path in paths if path.lower().endswith(SUFFIXES)] or ([manifest] if manifest else [])
+    found = [path for given in paths if not given.lower().endswith(SUFFIXES) for path in files_in(given)]
+    if bool(lists) == bool(found) or (manifest and paths):
+        raise click.UsageError("Give files, folders or addresses, or else --manifest or a table of them.")
     if len(found) > 1 and (name or uid):
         raise click.UsageError("--name and --uid are for one file.")
+    if lists and (name or uid or any(words[option] for option in ("assay", "biosample", "target", "accession"))):
+        raise click.UsageError("A manifest or a table says itself what its files are; write it there.")
     site = open_site(directory)
-    records = read_manifest(manifest, folder) if manifest else [
-        TilesetRecord(uid or uid_for(path), name or stem_of(path), assembly=assembly or site.default_assembly,
-                      path=path, filetype=kind_of(path).filetype, **words)  # type: ignore[arg-type]
-        for path in found
-    ]  # fmt: skip
-    good, faults = [], []
+    assembly = assembly or site.default_assembly
     with progress("Checking") as report:
-        for number, record in enumerate(records):
-            try:
-                good.append(check_tileset(site, record, partial(_report_part, report, number, len(records))))
-            except TrackserverError as error:
-                faults.append(f"{record.uid}: {error}")
-            report(number + 1, len(records))
-    site.catalogue.put_tilesets(good)
-    _print_tilesets(good, as_json)
-    if faults:
-        raise InvalidRequest(f"{len(faults)} of {len(records)} were not added.\n" + "\n".join(faults))
+        if lists:
+            listed = [tileset for path in lists for tileset in read_list(path, folder, assembly)]
+            added = Added(add_all(site, listed, report), [])
+        else:
+            added = add_each(site, [_listed(path, name, uid, assembly, words) for path in found], report)
+    print_tilesets(added.records, as_json)
+    if added.faults:
+        raise InvalidRequest(f"{len(added.faults)} of {len(found)} were not added.\n" + "\n".join(added.faults))
 
 
-def _report_part(report: Callable[[float, float], None], number: int, total: int, done: int, of: int) -> None:
-    """So much of one file of several."""
-    report(number + done / max(of, 1), total)
-
-
-@click.command("list")
-@click.option("--kind", type=click.Choice([OBSERVED, PREDICTED, REGISTERED]))
-@click.option("--assembly")
-@site_option
-@json_option
-def list_(kind: str | None, assembly: str | None, directory: Path | None, as_json: bool) -> None:
-    """The site's tilesets."""
-    asked = {"kind": kind, "assembly": assembly}
-    records = open_site(directory).catalogue.tilesets(**{key: value for key, value in asked.items() if value})
-    _print_tilesets(records, as_json)
+def _listed(path: str, name: str | None, uid: str | None, assembly: str, words: dict[str, str]) -> Listed:
+    filetype = kind_of(path).filetype
+    record = TilesetRecord(
+        uid or uid_for(path), name or stem_of(path), assembly=assembly, path=path, filetype=filetype,
+        **words,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return Listed(path, record)
 
 
 @click.command()
@@ -138,14 +128,3 @@ def check(directory: Path | None, as_json: bool) -> None:
 def _fail_on(findings: Iterable[Finding]) -> None:
     if faulty := [finding for finding in findings if finding.fault]:
         raise InvalidRequest(f"{len(faulty)} of the site's parts are not as they should be.")
-
-
-def _print_tilesets(records: list[TilesetRecord], as_json: bool) -> None:
-    if as_json:
-        print_json([asdict(record) for record in records])
-        return
-    columns = ["uid", "name", "kind", "assembly", "assay", "biosample", "target", "strand", " MB"]
-    print_table(columns, [
-        (r.uid, r.name, r.kind, r.assembly, r.assay, r.biosample, r.target, r.strand, f"{r.size / 1e6:.1f}")
-        for r in records
-    ])  # fmt: skip

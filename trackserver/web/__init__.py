@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from trackserver.catalogue.computing import queue
+from trackserver.catalogue.headers import Headers
 from trackserver.catalogue.listing import Listing
 from trackserver.catalogue.opened import Opened
 from trackserver.catalogue.site import Site
@@ -15,6 +16,7 @@ from trackserver.web import (
     effects,
     errors,
     higlass,
+    hubs,
     metrics,
     mutagenesis,
     openapi,
@@ -33,12 +35,12 @@ def create_app(served: Site) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = served.settings.max_request_bytes
     app.json = state.StrictJSON(app)
     app.url_map.strict_slashes = False
-    shared = state.State(served, queue(served), Opened(served), Listing(served), metrics.Metrics())
+    shared = state.State(served, queue(served), Opened(served), Listing(served), Headers(served), metrics.Metrics())
     app.extensions["trackserver"] = shared
     for name, cache in (("blocks", shared.tilesets.blocks), ("tiles", shared.tilesets.payloads)):
         shared.metrics.watch(name, cache)
     for resource in (
-        higlass, tilesets, register, site, effects, mutagenesis, batches, agreement, views, pages, openapi,
+        higlass, tilesets, register, site, effects, mutagenesis, batches, agreement, views, hubs, pages, openapi,
     ):  # fmt: skip
         app.register_blueprint(resource.blueprint)
     metrics.init_app(app, shared.metrics)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
 from trackserver import __version__
+from trackserver.catalogue.facets import FACETS
 from trackserver.web.agreement import WIDEST
 from trackserver.web.batches import MOST_AT_ONCE, PAGE_OF_ROWS, AskedBatch
 from trackserver.web.effects import AskedEffect
@@ -23,7 +24,7 @@ from trackserver.web.views import KeptView
 
 blueprint = Blueprint("openapi", __name__)
 
-JSON, HTML, TEXT = "application/json", "text/html", "text/plain"
+JSON, HTML, TEXT, BYTES = "application/json", "text/html", "text/plain", "application/octet-stream"
 
 
 class Error(BaseModel):
@@ -91,6 +92,16 @@ _BATCH = tuple(
     if name not in ("variants", "vcf")
 )
 _VIEW = Query("d", "the view's id", required=True)
+_CHOSEN = (
+    Query("ac", "words, each of them somewhere in name, uid, assay, biosample, target, accession or model"),
+    *(Query(name, "exactly; one of several", many=True) for name in FACETS),
+    Query("t", "file type", many=True),
+    Query("dt", "data type", many=True),
+)
+_ELSEWHERE = (Query("view", "id of a kept view; without it or 'd' the whole catalogue"),
+              Query("d", "uid of a tileset", many=True))  # fmt: skip
+_TRACKS_ASSEMBLY = Query("assembly", "such as hg38; by default that of the first track")
+_ELSEWHERE_AT = (*_ELSEWHERE, _TRACKS_ASSEMBLY, Query("locus", "where to look, as typed; by default as the view does"))
 
 TABLE: dict[str, tuple[Route, ...]] = {
     "HiGlass": (
@@ -110,11 +121,11 @@ TABLE: dict[str, tuple[Route, ...]] = {
         Route("GET", "/api/v1/suggest/", "Genes by a part of their name.",
               (Query("d", "uid of a gene annotation", required=True), Query("ac", "text"))),
         Route("GET", "/api/v1/tilesets/", "The catalogue, a page at a time.",
-              (Query("ac", "in the name"), Query("t", "file type", many=True), Query("dt", "data type", many=True),
-               Query("o", "order", schema=_choice(*ORDERS)), Query("r", "backwards, if anything is said"),
+              (*_CHOSEN, Query("o", "order", schema=_choice(*ORDERS)), Query("r", "backwards, if anything is said"),
                Query("limit", "tilesets a page", schema=_whole(MOST, PAGE)),
                Query("offset", "tilesets before the page", schema=_whole(10**9, 0)))),
         Route("GET", "/api/v1/tilesets/<uid>/", "One tileset, with its provenance."),
+        Route("GET", "/api/v1/facets/", "How many tilesets there are of each assay, biosample and so on.", _CHOSEN),
         Route("POST", "/api/v1/register_url/", "Show a file from its address; the same address is the same uid.",
               body=AskedFile, statuses=(200, 201)),
         Route("GET", "/api/v1/viewconfs/", "A kept view, as HiGlass reads it.", (_VIEW,)),
@@ -166,6 +177,23 @@ TABLE: dict[str, tuple[Route, ...]] = {
     "Views": (
         Route("POST", "/api/v1/views/", "Keep a view; the same view is the same link.", body=KeptView, statuses=(201,)),
         Route("GET", "/api/v1/views/<view_id>/", "Title and date of a kept view."),
+    ),
+    "Other genome browsers": (
+        Route("GET", "/api/v1/open/", "Links that open tracks in UCSC, IGV, JBrowse and WashU.", _ELSEWHERE_AT),
+        Route("GET", "/api/v1/hub/ucsc/hub.txt", "A UCSC track hub.", _ELSEWHERE, gives=(TEXT,), statuses=(200, 206)),
+        Route("GET", "/api/v1/hub/ucsc/genomes.txt", "Its assemblies.", _ELSEWHERE, gives=(TEXT,),
+              statuses=(200, 206)),
+        Route("GET", "/api/v1/hub/ucsc/<assembly>/trackDb.txt", "Its tracks on one assembly.", _ELSEWHERE,
+              gives=(TEXT,), statuses=(200, 206)),
+        Route("GET", "/api/v1/hub/igv.xml", "A session for IGV-Web and IGV Desktop.", _ELSEWHERE_AT,
+              gives=("application/xml",), statuses=(200, 206)),
+        Route("GET", "/api/v1/hub/jbrowse.json", "A JBrowse 2 config.", _ELSEWHERE_AT),
+        Route("GET", "/api/v1/hub/washu.json", "A WashU datahub.", (*_ELSEWHERE, _TRACKS_ASSEMBLY)),
+        Route("GET", "/api/v1/hub/higlass.json", "A viewconf for HiGlass elsewhere.", _ELSEWHERE_AT),
+        Route("GET", "/api/v1/files/<uid>", "A tileset's bigWig or bigBed, whole or by ranges.", gives=(BYTES,),
+              statuses=(200, 206)),
+        Route("GET", "/api/v1/files/<uid>.<ending>", "The same, with the ending of its kind: bw or bb.",
+              gives=(BYTES,), statuses=(200, 206)),
     ),
     "Pages": (
         Route("GET", "/", "The page.", gives=(HTML,)),

@@ -6,7 +6,9 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from trackserver.catalogue.store import TilesetRecord, Wanted
+from trackserver.catalogue.facets import FACETS, Wanted, normal
+from trackserver.catalogue.pairs import Pair
+from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import CHROMSIZES, GENES, assembly_records
 from trackserver.errors import InvalidRequest, NotOffered, UnknownTileset, listing
 from trackserver.genome.genes import Gene
@@ -64,32 +66,46 @@ def _suggestion(gene: Gene) -> dict[str, Any]:
 
 @blueprint.get("/tilesets/")
 def tilesets() -> Response:
-    """The catalogue by higlass-server's words: `ac` in the name, `t` and `dt` types, `o` order, `r` reversed."""
-    order = request.args.get("o", "name")
-    if order not in ORDERS:
-        raise InvalidRequest(f"Tilesets have no order '{order}'; they have {listing(ORDERS)}.")
-    wanted = Wanted(
-        text=request.args.get("ac", ""),
-        filetypes=tuple(request.args.getlist("t")),
-        datatypes=tuple(request.args.getlist("dt")),
-        order=ORDERS[order],
-        backwards=bool(request.args.get("r")),
-    )
+    """The catalogue by higlass-server's words, `ac` text, `t` and `dt` types, `o` order, `r` reversed; or by facets."""
+    wanted, pairs = _wanted(), here().listing.pairs()
     offset, limit = asked_number("offset", 0, MOST_OFFSET), asked_number("limit", PAGE, MOST)
-    count, records = here().listing.page(wanted, offset, limit)
-    pairs = here().listing.pairs()
+    found = here().listing.find(wanted)
     return jsonify(
-        count=count,
-        next=_page(offset + limit, limit) if limit and offset + limit < count else None,
+        count=len(found),
+        next=_page(offset + limit, limit) if limit and offset + limit < len(found) else None,
         previous=_page(max(0, offset - limit), limit) if offset else None,
-        results=[_listed(record, pairs.get(record.uid)) for record in records],
+        results=[_listed(record, pairs.get(record.uid)) for record in found[offset : offset + limit]],
     )
 
 
 @blueprint.get("/tilesets/<uid>/")
 def tileset(uid: str) -> Response:
     record = here().listing.tileset(uid)
-    return jsonify(**_listed(record, here().listing.pair(uid)), provenance=record.provenance)
+    return jsonify(**_listed(record, here().listing.pairs().get(uid)), provenance=record.provenance)
+
+
+@blueprint.get("/facets/")
+def facets() -> Response:
+    """How many tilesets there are of each assay, biosample and so on; asked as the catalogue is."""
+    return jsonify(here().listing.count(_wanted()).described())
+
+
+def _wanted() -> Wanted:
+    """Which tilesets a request's query means."""
+    order = request.args.get("o", "name")
+    if order not in ORDERS:
+        raise InvalidRequest(f"Tilesets have no order '{order}'; they have {listing(ORDERS)}.")
+    asked = {name: request.args.getlist(name) for name in FACETS}
+    # A plus that was not written as %2B arrives as a blank.
+    asked["strand"] = ["+" if value == " " else value for value in asked["strand"]]
+    return Wanted(
+        text=request.args.get("ac", ""),
+        filetypes=tuple(request.args.getlist("t")),
+        datatypes=tuple(request.args.getlist("dt")),
+        facets=normal(asked),
+        order=ORDERS[order],
+        backwards=bool(request.args.get("r")),
+    )
 
 
 @blueprint.get("/fragments_by_loci/", defaults={"what": "fragments_by_loci"})
@@ -106,13 +122,14 @@ def _page(offset: int, limit: int) -> str:
     return url_for("tilesets.tilesets", _external=True, **words)  # type: ignore[arg-type]
 
 
-def _listed(record: TilesetRecord, pair: str | None) -> dict[str, Any]:
+def _listed(record: TilesetRecord, pair: Pair | None) -> dict[str, Any]:
     group = f"Predicted by {record.model}" if record.model else record.kind.capitalize()
     return {
         "uuid": record.uid, "name": record.name, "datatype": record.datatype, "filetype": record.filetype,
         "coordSystem": record.assembly, "coordSystem2": "", "private": False, "owner": "", "project_owner": "",
         "project_name": group, "description": "", "created": record.created.isoformat(),
         "kind": record.kind, "assay": record.assay, "biosample": record.biosample, "target": record.target,
-        "strand": record.strand, "accession": record.accession, "model": record.model,
-        "track_index": record.track_index, "pair": pair,
+        "strand": record.strand, "accession": record.accession, "source": record.source, "model": record.model,
+        "track_index": record.track_index, "said": record.provenance.get("said", {}),
+        "pair": pair and pair.other(record.uid), "pair_reason": pair and pair.reason, "pair_sure": pair and pair.sure,
     }  # fmt: skip
