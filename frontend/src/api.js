@@ -13,12 +13,14 @@ export class ApiError extends Error {
 
 /**
  * @param {string} path below SERVER
- * @param {{query?: Record<string, string | undefined>, body?: unknown, signal?: AbortSignal}} [options]
+ * @param {{query?: Record<string, string | string[] | undefined>, body?: unknown, signal?: AbortSignal}} [options]
  * @returns {Promise<any>}
  */
 async function call(path, { query = {}, body, signal } = {}) {
   const url = new URL(SERVER + path, window.location.origin);
-  for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
+  for (const [name, values] of Object.entries(query)) {
+    for (const value of [values].flat()) if (value !== undefined) url.searchParams.append(name, value);
+  }
   const request = body === undefined
     ? { signal }
     : { signal, method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
@@ -38,7 +40,16 @@ async function call(path, { query = {}, body, signal } = {}) {
 /**
  * @typedef {{uuid: string, name: string, datatype: string, coordSystem: string, kind?: 'observed' | 'predicted',
  *   assay?: string | null, biosample?: string | null, target?: string | null, strand?: string | null,
- *   model?: string | null, track_index?: number | null, accession?: string | null, pair?: string | null}} Tileset
+ *   model?: string | null, track_index?: number | null, accession?: string | null,
+ *   pair?: string | null, pair_reason?: string | null, pair_sure?: 'chosen' | 'certain' | 'likely' | 'ambiguous' | null}} Tileset
+ * @typedef {Record<string, string | string[]>} Wanted  which tilesets: words, a facet's values, assembly
+ * @typedef {{count: number, facets: Record<string, {value: string, count: number}[]>,
+ *   more: Record<string, number>}} Facets  more: how many values of a facet there are besides those listed
+ * @typedef {{pearson: number | null, spearman: number | null, auprc: number | null, top: number | null, prevalence: number | null,
+ *   n_bins: number, n_left_out: number, bin_width: number, interval: Record<string, [number, number]>, said: string[]}} Figures
+ * @typedef {{predicted: string, observed: string, figures: Figures | null,
+ *   genome: {figures: Figures, folds: Record<string, Figures>} | null}} Agreement
+ * @typedef {{ucsc: string | null, igv: string | null, jbrowse: string | null, washu: string | null, left_out: {uid: string, name: string, why: string}[], note: string | null}} Elsewhere
  * @typedef {{id: string, title: string, assemblies: string[], window: number, bin_width: number, n_tracks: number,
  *   can_predict: boolean, summary: string}} Model
  * @typedef {{title: string, notice: string | null, assembly: string, models: string[], default_model: string | null,
@@ -66,8 +77,16 @@ export const api = {
   site: () => call('/site/'),
   /** @returns {Promise<import('./genome.js').Assembly[]>} */
   assemblies: () => call('/assemblies/').then((answer) => answer.assemblies),
-  /** @returns {Promise<Tileset[]>} */
-  tilesets: () => call('/tilesets/', { query: { limit: '10000' } }).then((answer) => answer.results),
+  /** A page of the catalogue. @param {Wanted} wanted @param {AbortSignal} signal @returns {Promise<{count: number, results: Tileset[]}>} */
+  tilesets: (wanted, signal) => call('/tilesets/', { query: wanted, signal }),
+  /** @param {string} uid @returns {Promise<Tileset>} */
+  tileset: (uid) => call(`/tilesets/${encodeURIComponent(uid)}/`),
+  /** @param {Wanted} wanted @param {AbortSignal} signal @returns {Promise<Facets>} */
+  facets: (wanted, signal) => call('/facets/', { query: wanted, signal }),
+  /** @param {string} predicted @param {string} observed @param {string[]} locus @param {AbortSignal} signal @returns {Promise<Agreement>} */
+  agreement: (predicted, observed, locus, signal) => call('/agreement/', { query: { predicted, observed, locus }, signal }),
+  /** The same tracks in other browsers. @param {{d: string[], locus: string, assembly: string}} shown @returns {Promise<Elsewhere>} */
+  open: (shown) => call('/open/', { query: shown }),
   /** @returns {Promise<Model[]>} */
   models: () => call('/models/').then((answer) => answer.models),
   /** @param {string} q @param {string} assembly @param {AbortSignal} signal @returns {Promise<Found>} */

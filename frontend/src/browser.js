@@ -125,6 +125,18 @@ export async function mount(element, viewconf) {
       return Number.isFinite(value) ? value : null;
     },
 
+    /** All values a track draws of what is in view. @param {string} uid @returns {number[]} */
+    values(uid) {
+      const track = renderer()?.getTrackObject(uid);
+      return (track?.visibleAndFetchedTiles?.() ?? []).filter(({ tileData }) => tileData.dense)
+        .flatMap((tile) => Array.from(tile.tileData.dense.slice(...track.getIndicesOfVisibleDataInTile(tile))).filter(Number.isFinite));
+    },
+
+    /** Draws a track from 0 to a value, or with none as its viewconf says. @param {string} uid @param {number} [top] */
+    setScale(uid, top) {
+      if (renderer()?.getTrackObject(uid)) hgApi.setTrackValueScaleLimits(view, uid, top === undefined ? undefined : 0, top);
+    },
+
     /** Resolves when every visible tile has come and been drawn. @returns {Promise<void>} */
     tilesLoaded: () => new Promise((resolve) => {
       const look = () => (ready() ? setTimeout(resolve, 150) : setTimeout(look, 50));

@@ -43,3 +43,18 @@ export function perFrame(action) {
     });
   });
 }
+
+/**
+ * Calls once nothing has asked for it any more for a while.
+ *
+ * @template {(...args: any[]) => void} F
+ * @param {F} action @param {number} wait in milliseconds
+ * @returns {F}
+ */
+export function atRest(action, wait) {
+  let timer = 0;
+  return /** @type {F} */ ((...args) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => action(...args), wait);
+  });
+}

@@ -20,6 +20,12 @@ export function number(value) {
   return value < 0 && Number(text) !== 0 ? MINUS + text : text;
 }
 
+/** To hundredths, as figures between -1 and 1 are written. @param {number} value */
+export function fixed(value) {
+  const text = Math.abs(value).toFixed(2);
+  return value < 0 && Number(text) !== 0 ? MINUS + text : text;
+}
+
 /** With its sign, plus as well as minus. @param {number | null | undefined} value */
 export function signed(value) {
   return value !== null && value !== undefined && value > 0 ? `+${number(value)}` : number(value);

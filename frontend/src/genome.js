@@ -50,6 +50,16 @@ export function locusText(assembly, [from, to], digits = whole) {
   return a.chrom === b.chrom ? `${a.chrom}:${start}-${end}` : `${a.chrom}:${start}-${b.chrom}:${end}`;
 }
 
+/** What is in view, a locus for each chromosome. @param {Assembly} assembly @param {[number, number]} domain @returns {Locus[]} */
+export function lociIn(assembly, [from, to]) {
+  return chromosomes(assembly)
+    .map(({ chrom, offset, length }) => ({ chrom, start: Math.max(0, Math.round(from) - offset), end: Math.min(length, Math.round(to) - offset) }))
+    .filter(({ start, end }) => end > start);
+}
+
+/** A locus as the server reads it. @param {Locus} locus */
+export const plainLocus = ({ chrom, start, end }) => `${chrom}:${start + 1}-${end}`;
+
 /** What `locusText` writes, read back. @param {Assembly} assembly @param {string} text @returns {[number, number] | null} */
 export function parseLocus(assembly, text) {
   const parts = /^([^:\s]+):([\d,]+)-(?:([^:\s]+):)?([\d,]+)$/.exec(text.trim());

@@ -3,26 +3,29 @@ import { byId, h, perFrame } from './dom.js';
 import { number } from './format.js';
 import { variantText } from './genome.js';
 import { LETTER_WIDTH } from './sequencetrack.js';
+import { shapesFigure } from './shapes.js';
 import { AXIS, layout, scaled } from './viewconf.js';
 
 /**
- * What the page writes over and beside HiGlass's canvas: row names, scales, the axis, a line at the variant.
+ * What the page writes over and beside HiGlass's canvas: row names, scales, what else is said of a row in its margin, the
+ * axis, a line at the variant.
  *
  * @param {{
  *   browser: import('./browser.js').Browser,
- *   state: () => {assembly: import('./genome.js').Assembly, compact: boolean, marks: {place: number, variant: import('./api.js').Variant}[]},
+ *   state: () => {assembly: import('./genome.js').Assembly, compact: boolean, shapes: boolean, marks: {place: number, variant: import('./api.js').Variant}[]},
  *   describe: (row: import('./rows.js').Row) => ReturnType<typeof import('./rows.js').describe>,
+ *   margin: (row: import('./rows.js').Row) => Node[],
  *   remove: (id: string) => void,
  * }} parts
  */
-export function setUpGutter({ browser, state, describe, remove }) {
+export function setUpGutter({ browser, state, describe, margin, remove }) {
   const overlay = byId('overlay');
   const svg = h('svg', { class: 'axis', 'aria-hidden': 'true' });
   const chrom = h('div', { class: 'chrom' });
   const marks = h('div', { class: 'marks' });
   const rowsElement = h('div', { class: 'rows' });
   overlay.replaceChildren(svg, chrom, marks, rowsElement);
-  /** @type {Map<string, any>} figures by row id */
+  /** @type {Map<string, {scale: any, margin: any}>} what stands in the margin, by row id */
   const figures = new Map();
   let hover = /** @type {number | null} */ (null);
   let drawn = /** @type {import('./rows.js').Row[]} */ ([]);
@@ -31,21 +34,21 @@ export function setUpGutter({ browser, state, describe, remove }) {
   function drawRows(rows) {
     drawn = rows;
     const { compact } = state();
-    const focused = document.activeElement?.closest('[data-row]')?.getAttribute('data-row');
+    const focused = document.activeElement?.closest('.remove')?.closest('[data-row]')?.getAttribute('data-row');
     figures.clear();
     rowsElement.replaceChildren(...layout(rows, compact).map(({ row, gap }) => {
-      const { title, place, role } = describe(row);
+      const { title, place, role, why } = describe(row);
       const spoken = [title, place, role].filter(Boolean).join(', ');
       const at = browser.place(row.id);
-      const figure = h('div', { class: 'figure' });
+      const figure = { scale: h('div', { class: 'scale' }), margin: h('div', { class: 'margin' }) };
       figures.set(row.id, figure);
       const element = h('div', { class: `row ${row.kind}${gap < 10 ? ' tight' : ''}`, 'data-row': row.id, 'data-kind': row.kind, role: 'group', 'aria-label': spoken },
-        h('div', { class: 'name', title: spoken },
+        h('div', { class: 'name', title: why ? `${spoken} (${why})` : spoken },
           h('b', { text: title }), place ? h('span', { class: 'place', text: place }) : null, role ? h('span', { text: role }) : null),
         row.kind === 'pending' ? h('div', { class: 'skeleton', 'aria-hidden': 'true' }) : null,
         row.kind === 'map' ? h('div', { class: 'bases', 'aria-hidden': 'true' }, ...[...'ACGT'].map((base) => h('span', { text: base }))) : null,
         row.kind === 'sequence' || row.kind === 'logo' ? h('div', { class: 'hint', text: 'Zoom in to see bases' }) : null,
-        figure,
+        h('div', { class: 'figure' }, figure.scale, figure.margin),
         row.kind === 'pending' ? null : h('button', {
           type: 'button', class: 'remove', 'aria-label': `Remove ${spoken}`, title: 'Remove', text: '×', onclick: () => remove(row.id),
         }));
@@ -54,7 +57,8 @@ export function setUpGutter({ browser, state, describe, remove }) {
       Object.assign(element.style, { top: `${at?.top ?? 0}px`, height: `${at?.height ?? 0}px` });
       return element;
     }));
-    if (focused) rowsElement.querySelector(`[data-row="${CSS.escape(focused)}"] button`)?.focus();
+    if (focused) rowsElement.querySelector(`[data-row="${CSS.escape(focused)}"] .remove`)?.focus();
+    drawMargins();
     drawMove();
   }
 
@@ -82,17 +86,28 @@ export function setUpGutter({ browser, state, describe, remove }) {
     drawFigures();
   }
 
-  /** The figure beside a row: its scale, or what lies under the pointer. */
+  /** What else is said of the rows in their margin. */
+  function drawMargins() {
+    for (const row of drawn) {
+      const element = figures.get(row.id)?.margin;
+      const focused = element?.contains(document.activeElement);
+      element?.replaceChildren(...margin(row));
+      if (focused) element.querySelector('button')?.focus();
+    }
+  }
+
+  /** A row's scale, or what lies under the pointer. */
   function drawFigures() {
-    for (const row of drawn) figures.get(row.id)?.replaceChildren(...(hover === null ? scaleFigure(row) : valueFigure(row, hover)));
+    for (const row of drawn) figures.get(row.id)?.scale.replaceChildren(...(hover === null ? scaleFigure(row) : valueFigure(row, hover)));
   }
 
   /** @param {import('./rows.js').Row} row */
   function scaleFigure(row) {
     if (row.kind === 'delta' || row.kind === 'map') return [`±${number(row.max)}`];
     if (row.kind === 'logo') return [`0 – ${number(row.max)}`];
-    const [track] = scaled(row);
-    const scale = track ? browser.scale(track) : null;
+    const scales = scaled(row).map(browser.scale);
+    if (row.kind === 'pair' && state().shapes) return scales.includes(null) ? [] : [shapesFigure(scales)];
+    const [scale] = scales;
     // Where all is zero HiGlass has a scale of its own making.
     return scale ? [scale[1] > 0 ? `0 – ${number(scale[1])}` : '0'] : [];
   }
@@ -126,14 +141,10 @@ export function setUpGutter({ browser, state, describe, remove }) {
 
   return {
     drawRows,
+    drawMargins,
     /** When the width has changed, but not the rows. */
     redraw: () => drawRows(drawn),
     drawMove: move,
-    /** Keeps scales up to date while tiles come in. */
-    async settle() {
-      await browser.tilesLoaded();
-      move();
-    },
   };
 }
 

@@ -105,10 +105,24 @@ export function shownIn(row) {
 export function withTileset(rows, uid, catalogue) {
   const tileset = catalogue.get(uid);
   if (!tileset || rows.some((row) => shownIn(row).includes(uid))) return rows;
-  const pair = tileset.pair ? catalogue.get(tileset.pair) : undefined;
+  // Where several would fit, the counterpart comes only when it is asked for.
+  const pair = tileset.pair && tileset.pair_sure !== 'ambiguous' ? catalogue.get(tileset.pair) : undefined;
   if (!pair) return [...rows, signalRow(tileset)];
   const alone = rows.findIndex((row) => row.kind === 'signal' && row.uid === pair.uuid);
   return alone < 0 ? [...rows, pairRow(tileset, pair)] : rows.with(alone, pairRow(tileset, pair));
+}
+
+/**
+ * What a row that shows one tileset alone could show besides: what was measured, or what was predicted.
+ *
+ * @param {Row} row @param {Row[]} rows @param {Catalogue} catalogue
+ * @returns {PairRow | null}
+ */
+export function offered(row, rows, catalogue) {
+  const tileset = row.kind === 'signal' ? catalogue.get(row.uid) : undefined;
+  const pair = tileset?.pair ? catalogue.get(tileset.pair) : undefined;
+  const both = tileset && pair ? pairRow(tileset, pair) : null;
+  return both && rows.some(({ id }) => id === both.id) ? null : both;
 }
 
 /**
@@ -181,7 +195,7 @@ export function parted(title) {
  * What stands beside a row: its name, its place where that has not found room in the name, and what is drawn.
  *
  * @param {Row} row @param {Catalogue} catalogue @param {{models: Map<string, string>, assembly: string}} names
- * @returns {{title: string, place: string, role: string}}
+ * @returns {{title: string, place: string, role: string, why?: string | null}} why: what makes two tilesets a pair
  */
 export function describe(row, catalogue, names) {
   const model = (/** @type {string} */ uid) => {
@@ -196,7 +210,11 @@ export function describe(row, catalogue, names) {
   switch (row.kind) {
     case 'genes': return titled('Genes', names.assembly);
     case 'sequence': return titled('Sequence', '');
-    case 'pair': return titled(row.title, `predicted over measured${model(row.predicted)}`);
+    case 'pair': {
+      const { pair, pair_reason: reason, pair_sure: sure } = catalogue.get(row.predicted) ?? {};
+      const measured = pair === row.observed && sure === 'ambiguous' ? 'one of several measured' : 'measured';
+      return { ...titled(row.title, `predicted over ${measured}${model(row.predicted)}`), why: pair === row.observed ? reason : null };
+    }
     case 'signal': return titled(row.title, row.role === 'predicted'
       ? `predicted${model(row.uid)}`
       : ['measured', catalogue.get(row.uid)?.accession].filter(Boolean).join(' · '));

@@ -1,4 +1,4 @@
-import { byId, h } from './dom.js';
+import { atRest, byId, h } from './dom.js';
 import { bases } from './format.js';
 import { locusText } from './genome.js';
 
@@ -53,14 +53,13 @@ export function setUpToolbar({ browser, assembly, moved: told }) {
     go(name);
   });
 
-  let timer = 0;
+  // The address follows once the view rests: browsers refuse many changes in a row.
+  const tell = atRest((/** @type {[number, number]} */ domain) => told(locusText(assembly(), domain, (value) => String(Math.round(value)))), 250);
   const draw = () => {
     const domain = browser.domain();
     locus.textContent = locusText(assembly(), domain);
     width.textContent = bases(domain[1] - domain[0]);
-    // The address follows once the view rests: browsers refuse many changes in a row.
-    clearTimeout(timer);
-    timer = setTimeout(() => told(locusText(assembly(), domain, (value) => String(Math.round(value)))), 250);
+    tell(domain);
   };
   browser.onMove(draw);
   return { draw };

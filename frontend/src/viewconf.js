@@ -1,7 +1,11 @@
 import { SERVER } from './api.js';
 import { basesUid, effectUid, genesRow, readBasesUid, readEffectUid, sequenceRow } from './rows.js';
 
-/** @typedef {import('./rows.js').Row} Row @typedef {import('./theme.js').Palette} Palette */
+/**
+ * @typedef {import('./rows.js').Row} Row
+ * @typedef {import('./theme.js').Palette} Palette
+ * @typedef {(track: string) => number | undefined} Tops  the end of a track's own scale; none before it has data
+ */
 
 export const VIEW = 'view';
 export const AXIS = 'axis';
@@ -10,11 +14,11 @@ export const AXIS = 'axis';
 export const SEQUENCE = 'sequence-';
 
 /** Track heights in pixels; a pending effect holds the place of one REF/ALT and Δ pair. */
-const HEIGHTS = { genes: 62, sequence: 16, signal: 60, pair: 60, alleles: 60, delta: 46, logo: 54, map: 52, pending: 110, other: 60 };
+const HEIGHTS = { genes: 62, sequence: 16, signal: 60, pair: 68, alleles: 60, delta: 46, logo: 54, map: 52, pending: 110, other: 60 };
 const AXIS_HEIGHT = 28;
 
 /**
- * The room above a row: between rows at a desk, a line for the row's name on a phone. A Δ stays close to its alleles, and
+ * The room above a row: between rows at a desk, on a phone a line for the row's name and two for a pair's figures. A Δ stays close to its alleles, and
  * the letters to what stands above them.
  *
  * @param {Row[]} rows @param {number} index @param {boolean} compact
@@ -24,7 +28,7 @@ function gapAbove(rows, index, compact) {
   if (row.kind === 'sequence') return 8;
   const below = { delta: 'alleles', map: 'logo' }[row.kind];
   const tight = Boolean(below) && before?.kind === below && before.track === row.track;
-  if (compact) return tight ? 22 : 30;
+  if (compact) return { pair: 60 }[row.kind] ?? (tight ? 22 : 30);
   return tight ? 4 : 17;
 }
 
@@ -51,14 +55,14 @@ export const totalHeight = (rows, compact) => Math.ceil(layout(rows, compact).re
  * The viewconf of the page's state. For the screen, the axis and the room between rows are left empty, as the page
  * writes on them itself; for a link, it is plain HiGlass that any viewer can show.
  *
- * @param {{rows: Row[], domain: [number, number], assembly: import('./genome.js').Assembly, marks: number[]}} state
- *   marks: places on the axis of all chromosomes
+ * @param {{rows: Row[], domain: [number, number], assembly: import('./genome.js').Assembly, marks: number[], tops?: Tops | null}} state
+ *   marks: places on the axis of all chromosomes; tops: where shapes are compared, the end of each track's own scale
  * @param {Palette} palette
  * @param {{screen?: boolean, compact?: boolean}} [how]
  */
-export function toViewconf({ rows, domain, assembly, marks }, palette, { screen = false, compact = false } = {}) {
+export function toViewconf({ rows, domain, assembly, marks, tops = null }, palette, { screen = false, compact = false } = {}) {
   const shown = screen ? rows : rows.filter((row) => row.kind !== 'pending');
-  const write = (/** @type {Row} */ row) => trackOf(row, palette, screen);
+  const write = (/** @type {Row} */ row) => trackOf(row, palette, screen, tops);
   const top = screen
     ? [empty(AXIS, AXIS_HEIGHT), ...layout(shown, compact).flatMap(({ row, gap }) => [empty(`gap-${row.id}`, gap), write(row)])]
     : [axisTrack(assembly, palette), ...shown.map(write)];
@@ -79,7 +83,7 @@ export function toViewconf({ rows, domain, assembly, marks }, palette, { screen 
     trackSourceServers: [SERVER],
     exportViewUrl: `${SERVER}/viewconfs/`,
     views: [view],
-    valueScaleLocks: locksOf(shown),
+    valueScaleLocks: locksOf(tops ? shown.filter(({ kind }) => kind !== 'pair') : shown),
   };
 }
 
@@ -92,8 +96,8 @@ const axisTrack = (assembly, palette) => ({
   options: { color: palette.dim, stroke: palette.bg, tickColor: palette.mark, fontSize: 11, tickPositions: 'even', tickFormat: 'plain' },
 });
 
-/** @param {Row} row @param {Palette} palette @param {boolean} screen */
-function trackOf(row, palette, screen) {
+/** @param {Row} row @param {Palette} palette @param {boolean} screen @param {Tops | null} tops */
+function trackOf(row, palette, screen, tops) {
   const height = heightOf(row);
   const track = (/** @type {string} */ type, /** @type {string} */ uid, /** @type {string} */ tilesetUid, /** @type {object} */ options) => ({
     type, uid, server: SERVER, tilesetUid, height,
@@ -103,6 +107,7 @@ function trackOf(row, palette, screen) {
     track('bar', uid, tileset, { barFillColor: colour, barOpacity: 1, valueScaleMin: 0, ...more });
   const line = (/** @type {string} */ uid, /** @type {string} */ tileset, /** @type {string} */ colour, /** @type {object} */ more) =>
     track('line', uid, tileset, { lineStrokeColor: colour, lineStrokeWidth: 1.5, valueScaleMin: 0, ...more });
+  const own = (/** @type {string} */ uid) => (tops ? { valueScaleMax: tops(uid) ?? 1 } : {});
   const named = (/** @type {string} */ name) => ({ name, ...(!screen && { labelPosition: 'topLeft', labelColor: palette.ink, labelBackgroundOpacity: 0 }) });
   switch (row.kind) {
     case 'genes':
@@ -122,8 +127,8 @@ function trackOf(row, palette, screen) {
     case 'pair':
       return {
         type: 'combined', uid: row.id, height, contents: [
-          bar(`${row.id}-observed`, row.observed, palette.obs, { name: row.title }),
-          line(`${row.id}-predicted`, row.predicted, palette.pred, named(row.title)),
+          bar(`${row.id}-observed`, row.observed, palette.obs, { name: row.title, ...own(`${row.id}-observed`) }),
+          line(`${row.id}-predicted`, row.predicted, palette.pred, { ...named(row.title), ...own(`${row.id}-predicted`) }),
         ],
       };
     case 'alleles':
@@ -197,7 +202,8 @@ function locksOf(rows) {
  *
  * @param {any} viewconf
  * @param {import('./rows.js').Catalogue} catalogue
- * @returns {{rows: Row[], domain: [number, number], chromsizes: string | null} | null}
+ * @returns {{rows: Row[], domain: [number, number], chromsizes: string | null, shapes: boolean} | null}
+ *   shapes: whether pairs are drawn each on a scale of its own
  */
 export function fromViewconf(viewconf, catalogue) {
   const view = viewconf?.views?.length === 1 ? viewconf.views[0] : null;
@@ -209,8 +215,15 @@ export function fromViewconf(viewconf, catalogue) {
     rows: top.filter((/** @type {any} */ track) => !isAxis(track)).map((/** @type {any} */ track, /** @type {number} */ index) => readTrack(track, catalogue, index)),
     domain: view.initialXDomain.map(Number),
     chromsizes: top.find(isAxis)?.tilesetUid ?? null,
+    shapes: top.some((/** @type {any} */ track) => track.type === 'combined' && track.contents.every((/** @type {any} */ part) => part.options?.valueScaleMax !== undefined)),
   };
 }
+
+/** The tilesets of the catalogue that a view draws as signals. @param {any} viewconf @returns {string[]} */
+export const signalsIn = (viewconf) => (viewconf?.views ?? []).flatMap((/** @type {any} */ view) => view.tracks?.top ?? [])
+  .flatMap((/** @type {any} */ track) => track.contents ?? [track])
+  .filter((/** @type {any} */ track) => /(bar|line)$/.test(track.type ?? '') && isHere(track) && !readEffectUid(track.tilesetUid) && !readBasesUid(track.tilesetUid))
+  .map((/** @type {any} */ track) => track.tilesetUid);
 
 /** @param {any} track @param {import('./rows.js').Catalogue} catalogue @param {number} index @returns {Row} */
 function readTrack(track, catalogue, index) {

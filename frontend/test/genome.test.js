@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { axisOf, ticks } from '../src/axis.js';
-import { locusText, parseLocus, toDomain, variantText } from '../src/genome.js';
+import { plainLocus, lociIn, locusText, parseLocus, toDomain, variantText } from '../src/genome.js';
 import { moved } from '../src/toolbar.js';
 
 const assembly = { name: 'demo', length: 3600, chromsizes: [['a', 1600], ['b', 1200], ['c', 800]], chromsizes_uid: 'cs', genes_uid: null };
@@ -12,6 +12,12 @@ test('a place reads as people count, and back', () => {
   for (const domain of [[0, 100], [1599, 1601], [1600, 2800], [10, 3600], [3599, 3600]]) {
     assert.deepEqual(parseLocus(assembly, locusText(assembly, domain)), domain);
   }
+});
+
+test('what is in view is a locus of each chromosome, within its ends', () => {
+  assert.deepEqual(lociIn(assembly, [-20, 100.4]).map(plainLocus), ['a:1-100']);
+  assert.deepEqual(lociIn(assembly, [1500, 2900]).map(plainLocus), ['a:1501-1600', 'b:1-1200', 'c:1-100']);
+  assert.deepEqual(lociIn(assembly, [1600, 2800]).map(plainLocus), ['b:1-1200']);
 });
 
 test('beyond the ends the nearest base is named', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { describe, effectRows, genesRow, pairRow, readEffectUid, sequenceRow, signalRow, titleOf, withEffect, withEffectTrack, withoutTileset, withTileset } from '../src/rows.js';
-import { effectIn, fromViewconf, layout, scaled, totalHeight, toViewconf, VIEW } from '../src/viewconf.js';
+import { describe, effectRows, genesRow, offered, pairRow, readEffectUid, sequenceRow, signalRow, titleOf, withEffect, withEffectTrack, withoutTileset, withTileset } from '../src/rows.js';
+import { effectIn, fromViewconf, layout, scaled, signalsIn, totalHeight, toViewconf, VIEW } from '../src/viewconf.js';
 
 const tileset = (uuid, kind, pair = null, more = {}) => ({ uuid, kind, pair, name: uuid, datatype: 'vector', coordSystem: 'demo', assay: 'DNase', biosample: 'K562', ...more });
 const catalogue = new Map([
@@ -25,6 +25,16 @@ test('a long name is bold only in what it is', () => {
   assert.deepEqual(says({ assay: 'DNASE', biosample: 'erythroid-like (synthetic)' }), { title: 'DNase', place: 'erythroid-like (synthetic)', role: 'predicted' });
 });
 
+test('a pair says what makes it one, and where others would have fitted as well', () => {
+  const says = (more) => {
+    const [predicted, observed] = [tileset('p', 'predicted', 'o', { pair_reason: 'same assay', ...more }), tileset('o', 'observed', 'p')];
+    return describe(pairRow(predicted, observed), new Map([['p', predicted], ['o', observed]]), { models: new Map(), assembly: 'demo' });
+  };
+  assert.deepEqual(says({ pair_sure: 'likely' }), { title: 'DNase · K562', place: '', role: 'predicted over measured', why: 'same assay' });
+  assert.equal(says({ pair_sure: 'ambiguous' }).role, 'predicted over one of several measured');
+  assert.equal(says({ pair_sure: 'ambiguous', pair: 'other' }).why, null);
+});
+
 test('a tileset comes with its counterpart, once', () => {
   const rows = withTileset([], 'o1', catalogue);
   assert.deepEqual(rows, [pairRow(get('p1'), get('o1'))]);
@@ -37,6 +47,18 @@ test('half a pair stays when the other half goes, and becomes a pair again', () 
   assert.deepEqual(half, [signalRow(get('p1'))]);
   assert.deepEqual(withTileset(half, 'o1', catalogue), [pairRow(get('p1'), get('o1'))]);
   assert.deepEqual(withoutTileset(half, 'p1', catalogue), []);
+});
+
+test('where several would fit, the counterpart waits to be asked for', () => {
+  const unsure = new Map([tileset('p', 'predicted', 'o', { pair_sure: 'ambiguous' }), tileset('o', 'observed', 'p', { pair_sure: 'ambiguous' })].map((each) => [each.uuid, each]));
+  const rows = withTileset([], 'p', unsure);
+  assert.deepEqual(ids(rows), ['signal-p']);
+  const both = pairRow(unsure.get('p'), unsure.get('o'));
+  assert.deepEqual(offered(rows[0], rows, unsure), both);
+  assert.deepEqual(offered(signalRow(unsure.get('o')), [], unsure), both);
+  assert.equal(offered(signalRow(unsure.get('o')), [both], unsure), null);
+  assert.equal(offered(both, [both], unsure), null);
+  assert.equal(offered(signalRow(get('p2')), [], catalogue), null);
 });
 
 test('an effect stands under the genes, in the place of the one before', () => {
@@ -75,7 +97,7 @@ const state = { rows, domain: [1000, 2000], assembly, marks: [1500.5] };
 
 test('what a link stores reads back as the same rows', () => {
   const read = fromViewconf(JSON.parse(JSON.stringify(toViewconf(state, palette))), catalogue);
-  assert.deepEqual(read, { rows, domain: [1000, 2000], chromsizes: 'chromsizes-demo' });
+  assert.deepEqual(read, { rows, domain: [1000, 2000], chromsizes: 'chromsizes-demo', shapes: false });
   assert.equal(effectIn(read.rows), '0a1b');
 });
 
@@ -108,6 +130,20 @@ test('what is drawn in a row shares one scale from zero; a difference is symmetr
   for (const { type, options } of tracks) if (type === 'bar' || type === 'line') assert.equal(options.valueScaleMin, 0);
   const delta = tracks.find(({ type }) => type === 'divergent-bar').options;
   assert.deepEqual([delta.valueScaleMin, delta.valueScaleMax], [-4.1, 4.1]);
+});
+
+test('shapes are compared on scales of their own, in a link too', () => {
+  const tops = (uid) => (uid.endsWith('observed') ? 12.5 : 0.8);
+  const link = JSON.parse(JSON.stringify(toViewconf({ ...state, tops }, palette)));
+  const [bars, line] = link.views[0].tracks.top.find(({ uid }) => uid === 'pair-p1').contents;
+  assert.deepEqual([bars.options.valueScaleMax, line.options.valueScaleMax], [12.5, 0.8]);
+  assert.deepEqual(Object.keys(link.valueScaleLocks.locksByViewUid).filter((uid) => uid.includes('pair')), []);
+  assert.deepEqual(fromViewconf(link, catalogue), { rows, domain: [1000, 2000], chromsizes: 'chromsizes-demo', shapes: true });
+});
+
+test('the tilesets that a view draws as signals', () => {
+  assert.deepEqual(signalsIn(toViewconf(state, palette)), ['o1', 'p1', 'p2', 'o3']);
+  assert.deepEqual(signalsIn(null), []);
 });
 
 test('the heights of the tracks fill the canvas to less than one line of the grid', () => {

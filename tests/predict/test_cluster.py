@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from trackserver.catalogue import prediction
 from trackserver.catalogue.prediction import Prediction, predict_tracks
@@ -53,6 +54,7 @@ def deadly(*asked: Any) -> Predictor:
 def test_a_worker_that_is_killed_costs_nothing_but_time(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    torch.set_num_threads(1)  # as many as a worker has: with more, sums are added in another order
     (record,) = predict_tracks(site, "random", selection="1")
     local = site.inside(record.path).read_bytes()
     monkeypatch.setattr(prediction, "_loaded", loaded_and_noted)

@@ -140,9 +140,9 @@ class Prediction:
             check_room(self.plan, len(self.tracks), self._folder(), already=chunks.nbytes())
             sweep(self.plan, chunks, self.producers(), paths, digits=self.how.digits, report=report)
             records = [self._record(track, path) for track, path in zip(self.tracks, paths, strict=True)]
-            self.site.catalogue.put_tilesets(records)
+            kept = self.site.catalogue.put_tilesets(records)
             chunks.forget()
-        return records
+        return kept
 
     @cached_property
     def plan(self) -> Plan:
