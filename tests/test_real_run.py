@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from trackserver.catalogue.listing import Listing
+from trackserver.catalogue.site import Site
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -24,6 +27,10 @@ def test_held_out_windows(real_data: Path, tmp_path: Path, monkeypatch: pytest.M
     sys.stdout.write(f"\n{found}\n")
     dnase, cage, regression = found["model"]["DNASE"], found["model"]["CAGE"], found["gc_regression"]["DNASE"]
     assert found["test_windows"] == 10
+    site = Site(tmp_path / "site")
+    trained_on = {record.uid: record.accession for record in site.catalogue.tilesets(kind="predicted")}
+    pairs = Listing(site).pairs()
+    assert {uid: site.catalogue.tileset(pairs[uid].other).accession for uid in trained_on} == trained_on
     assert dnase["window_pearson"] >= 0.30
     assert dnase["window_pearson"] >= regression["window_pearson"] + 0.08
     assert dnase["log1p_pearson"] >= 0.42

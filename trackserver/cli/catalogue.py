@@ -30,7 +30,7 @@ def facet_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("list")
-@click.argument("text", default="")
+@click.argument("words", metavar="[TEXT]...", nargs=-1)
 @facet_options
 @click.option("--facets", "counted", is_flag=True, help="Count them by assay, biosample and so on instead.")
 @click.option("--manifest", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
@@ -38,14 +38,19 @@ def facet_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @site_option
 @json_option
 def list_(
-    text: str, counted: bool, manifest: Path | None, directory: Path | None, as_json: bool, **chosen: tuple[str, ...]
+    words: tuple[str, ...],
+    counted: bool,
+    manifest: Path | None,
+    directory: Path | None,
+    as_json: bool,
+    **chosen: tuple[str, ...],
 ) -> None:
     """The site's tilesets, or those that have every word of TEXT somewhere and one of the values of each option.
 
     Example: trackserver list --assay DNASE --biosample K562 --biosample HepG2
     """
     site = open_site(directory)
-    index, wanted = Index(site.catalogue.tilesets()), Wanted(text, facets=normal(chosen))
+    index, wanted = Index(site.catalogue.tilesets()), Wanted(" ".join(words), facets=normal(chosen))
     if counted:
         _print_facets(index.count(wanted).described(), as_json)
         return

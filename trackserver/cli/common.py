@@ -80,7 +80,7 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout; never cut short where stdout is not a terminal."""
-    console = Console() if Console().is_terminal else Console(width=240)
+    console = Console() if Console().is_terminal else Console(width=10_000)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column.startswith(" ") else "left", no_wrap=not console.is_terminal)
