@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.filesize import decimal
 
 from trackserver.catalogue import effects
 from trackserver.catalogue.prediction import How, Prediction, assembly_for
@@ -111,12 +112,11 @@ def _tell(found: Estimate, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found))
         return
-    gigabytes = {name: f"{getattr(found, name) / 1e9:,.1f} GB" for name in ("disk_needed", "disk_free", "memory")}
     click.echo(f"{found.windows:,} windows, {found.bp:,} bp, {found.tracks:,} tracks, on {', '.join(found.devices)}.")
     click.echo(f"About {duration(found.seconds)}, at {found.bp_per_second:,.0f} bp/s.")
-    click.echo(f"Disk: {gigabytes['disk_needed']} needed, half of it only meanwhile; {gigabytes['disk_free']} free.")
-    gpu = f"; {found.gpu_memory / 1e9:,.1f} GB of a GPU's" if found.gpu_memory else ""
-    click.echo(f"Memory: {gigabytes['memory']}{gpu}.")
+    click.echo(f"Disk: {decimal(found.disk_needed)} needed, half of it only meanwhile; {decimal(found.disk_free)} free.")
+    gpu = f"; {decimal(found.gpu_memory)} of a GPU's" if found.gpu_memory else ""
+    click.echo(f"Memory: {decimal(found.memory)}{gpu}.")
 
 
 @click.command()
