@@ -114,7 +114,8 @@ def _tell(found: Estimate, as_json: bool) -> None:
         return
     click.echo(f"{found.windows:,} windows, {found.bp:,} bp, {found.tracks:,} tracks, on {', '.join(found.devices)}.")
     click.echo(f"About {duration(found.seconds)}, at {found.bp_per_second:,.0f} bp/s.")
-    click.echo(f"Disk: {decimal(found.disk_needed)} needed, half of it only meanwhile; {decimal(found.disk_free)} free.")
+    needed, free = decimal(found.disk_needed), decimal(found.disk_free)
+    click.echo(f"Disk: {needed} needed, half of it only meanwhile; {free} free.")
     gpu = f"; {decimal(found.gpu_memory)} of a GPU's" if found.gpu_memory else ""
     click.echo(f"Memory: {decimal(found.memory)}{gpu}.")
 
