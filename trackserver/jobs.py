@@ -26,7 +26,8 @@ QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 WARM_UP = "warm-up"
 REMEMBERED = 1000  # finished jobs kept for whoever asks late
 MOST_TRIES = 2  # of a job during which its process ended
-POLL = 0.03  # seconds after which a job that another process has queued is seen
+POLL = 0.03  # seconds after which it is seen that another process has written to the queue
+LOOK = 0.5  # seconds after which the queue is looked into whatever its file says
 
 AGAIN = "again"  # what work returns that has more to do, and lets whoever waits go first
 # What a kind of job does, given its id and what was asked.
@@ -183,10 +184,25 @@ class Jobs:
 
     def _next(self) -> tuple[str, Callable[[], object]]:
         """The job that has waited longest, once there is one, and what it does."""
-        while not (found := self._taken()):
-            self._wake.wait(POLL)
-            self._wake.clear()
-        return found["id"], lambda: self._works[found["kind"]](found["id"], json.loads(found["asked"]))
+        while True:
+            seen = self._version()
+            if found := self._taken():
+                return found["id"], lambda: self._works[found["kind"]](found["id"], json.loads(found["asked"]))
+            self._await_another(seen)
+
+    def _version(self) -> tuple[int, int]:
+        try:
+            about = self._place.stat()
+        except OSError:  # nothing was queued yet, or somebody has taken the queue away
+            return 0, 0
+        return about.st_mtime_ns, about.st_size
+
+    def _await_another(self, seen: tuple[int, int]) -> None:
+        """Until the queue is another, or some time has gone: a file's clock ticks slower than it can be written."""
+        until = time.monotonic() + LOOK
+        while not self._wake.wait(POLL) and self._version() == seen and time.monotonic() < until:
+            continue
+        self._wake.clear()
 
     def _taken(self) -> sqlite3.Row | None:
         if not self.waiting():
