@@ -42,7 +42,8 @@ demo: install
 
 test: install chromium
 	cd frontend && npm test --silent
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 # The browser test skips, saying why, where there is no Chromium and no right to install one.
 .PHONY: chromium

@@ -15,6 +15,7 @@ from trackserver.catalogue.site import Site
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+@pytest.mark.alone
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_held_out_windows(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

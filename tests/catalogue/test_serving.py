@@ -24,6 +24,7 @@ from trackserver.genome.sequence import decode
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),  # Ray Serve's own
 ]
 

@@ -23,7 +23,7 @@ from trackserver.predict.cluster import connected, on_cluster
 from trackserver.predict.engine import Predictor
 from trackserver.predict.genomewide import Progress
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 plain = prediction._loaded
 ONE_CHUNK = [Locus("chrA", 20_000, 21_000)]
 
