@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyBigWig
 import pytest
+import torch
 
 from trackserver.catalogue import prediction
 from trackserver.catalogue.prediction import How, predict_tracks
@@ -82,9 +83,10 @@ def test_many_tracks_are_predicted_only_when_they_are_chosen(site: Site, monkeyp
 def test_a_killed_run_leaves_nothing_and_is_resumed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill -9 between two chunks: nothing in the catalogue, no bigWig; --resume computes only what is missing."""
     script = f"""
-import os, signal
+import os, signal, torch
 from pathlib import Path
 from trackserver.catalogue import prediction
+torch.set_num_threads({torch.get_num_threads()})  # with more or fewer, sums are added in another order
 from trackserver.catalogue.prediction import How, predict_tracks
 from trackserver.catalogue.site import Site
 from trackserver.predict import genomewide
