@@ -232,3 +232,16 @@ def test_the_real_tracks(real_data: Path, tmp_path: Path) -> None:
     by_words = find_pairs(nameless)
     assert {pair.predicted: by_uid[pair.measured].name for pair in by_words} == measured
     assert {pair.sure for pair in by_words} == {"likely"}
+
+
+@pytest.mark.realdata
+def test_shipped_manifests_say_of_the_real_tracks_what_their_table_says(real_data: Path, tmp_path: Path) -> None:
+    observed, shipped = real_data / "hg38" / "observed", Path(__file__).parents[2] / "tilesets"
+    site = init_site(tmp_path / "site", "hg38")
+    table = {record.uid: record for record in add_all(site, read_table(observed / "manifest.tsv", "hg38"), quiet)}
+    for name, count in (("all-windows.toml", 54), ("dnase-cage-windows.toml", 14)):
+        added = add_all(site, read_manifest(shipped / name, observed), quiet)
+        assert len(added) == count
+        for record in added:
+            for field in ("path", "assay", "strand", "accession", "sha256"):
+                assert getattr(record, field) == getattr(table[record.uid], field)
