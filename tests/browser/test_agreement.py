@@ -180,6 +180,7 @@ def test_the_tracks_on_screen_open_elsewhere(server: Server, open_page: Open, de
     given = asked(server[0], "open", d=shown, locus=locus(page), assembly="synthetic")
     expected = {name: given[name] for name in ("ucsc", "igv", "jbrowse", "washu") if given[name]}
     assert expected
+    expect(links).to_have_count(len(expected))
     found = {link.get_attribute("data-browser"): link.get_attribute("href") for link in links.all()}
     assert found == expected
     expect(page.locator("#open-dialog")).to_contain_text(given["note"])
