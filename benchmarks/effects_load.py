@@ -11,17 +11,15 @@ import json
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from tiles_clients import ONE_THREAD, free_port, wait_for
+from tiles_clients import running
 
 from trackserver.catalogue.site import Site
 from trackserver.demo.site import MODEL
@@ -42,23 +40,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         copied = Path(temporary) / "site"
         shutil.copytree(options.site, copied, ignore=shutil.ignore_patterns("effects", "*.lock"))
-        with serving(copied) as port:
+        with running([sys.executable, "-m", "trackserver", "serve", "--site", str(copied), "--port"]) as port:
             found = measured(port, Site(copied), options.people, options.rounds)
     print(json.dumps(found, indent=2) if options.json else "\n".join(f"{k:36} {v}" for k, v in found.items()))
-
-
-@contextmanager
-def serving(site: Path) -> Iterator[int]:
-    """The port of `trackserver serve`."""
-    port = free_port()
-    command = [sys.executable, "-m", "trackserver", "serve", "--site", str(site), "--port", str(port)]
-    process = subprocess.Popen(command, env=ONE_THREAD)
-    try:
-        wait_for(port, process)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def measured(port: int, site: Site, people: int, rounds: int) -> dict[str, Any]:

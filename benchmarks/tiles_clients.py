@@ -49,9 +49,15 @@ def free_port() -> int:
 @contextmanager
 def serving(python: str | Path, engine: str, place: Path) -> Iterator[int]:
     """The port of a fresh server of an engine."""
+    with running([str(python), str(SERVER), engine, str(place), "serve"]) as port:
+        yield port
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[int]:
+    """The port of a server, which the command takes as its last word."""
     port = free_port()
-    command = [str(python), str(SERVER), engine, str(place), "serve", str(port)]
-    process = subprocess.Popen(command, env=ONE_THREAD)
+    process = subprocess.Popen([*command, str(port)], env=ONE_THREAD)
     try:
         wait_for(port, process)
         yield port

@@ -1,4 +1,5 @@
 import { api } from './api.js';
+import { opensDialog } from './dialog.js';
 import { byId, h } from './dom.js';
 
 /** The browsers, as their people call them. @type {[('ucsc' | 'igv' | 'jbrowse' | 'washu'), string][]} */
@@ -16,21 +17,10 @@ export function setUpOpenIn({ shown, failed }) {
   /** @type {boolean | null} whether the server makes links; null before it was asked */
   let offered = null;
 
-  button.addEventListener('click', async () => {
-    button.disabled = true;
-    try {
-      const now = shown();
-      fill(await ask(now), now.effect);
-      dialog.showModal();
-    } catch (error) {
-      failed(/** @type {Error} */ (error));
-    } finally {
-      button.disabled = false;
-    }
-  });
-  dialog.addEventListener('click', (/** @type {Event} */ event) => {
-    if (event.target === dialog) dialog.close();
-  });
+  opensDialog(button, dialog, async () => {
+    const now = shown();
+    fill(await ask(now), now.effect);
+  }, failed);
 
   /** @param {import('./api.js').Elsewhere} found @param {boolean} effect */
   function fill(found, effect) {

@@ -1,3 +1,4 @@
+import { opensDialog } from './dialog.js';
 import { byId, h } from './dom.js';
 
 const EMBED_BAR = 40; // the bar above the tracks in an iframe, in pixels
@@ -11,20 +12,7 @@ export function setUpShare({ store, failed }) {
   const dialog = byId('share-dialog');
   const button = byId('share');
 
-  button.addEventListener('click', async () => {
-    button.disabled = true;
-    try {
-      fill(await store());
-      dialog.showModal();
-    } catch (error) {
-      failed(/** @type {Error} */ (error));
-    } finally {
-      button.disabled = false;
-    }
-  });
-  dialog.addEventListener('click', (/** @type {Event} */ event) => {
-    if (event.target === dialog) dialog.close();
-  });
+  opensDialog(button, dialog, async () => fill(await store()), failed);
 
   /** @param {{url: string, embed: string, title: string, height: number}} view */
   function fill({ url, embed, title, height }) {

@@ -89,6 +89,21 @@ def test_every_wanted_bin_is_in_one_chunk_once_and_no_other_is_kept(
     assert len(kept) == len(set(kept))
 
 
+def test_a_chunk_is_no_larger_the_more_tracks_there_are() -> None:
+    human = Assembly("human", ("c",), (100_000_000,))
+    card = ModelCard("m", "basenji2", "", ("human",), 131_072, 8192, 128, CARD.tracks, {}, "")
+    for tracks, most in ((1, 9 << 20), (100, 9 << 20), (5313, 2 << 20)):
+        plan = Plan(card, human, (Locus("c", 0, 100_000_000),), tracks=tracks)
+        assert max(plan.n_bins) * 4 * tracks <= genomewide.CHUNK_BYTES
+        assert max(len(piece) for chunk in plan.chunks for piece in chunk) <= most
+
+
+def test_a_trim_that_leaves_nothing_is_refused_before_anything_is_computed(site: Site) -> None:
+    with pytest.raises(InvalidRequest, match="trim at most 95"):
+        predict_tracks(site, "random", How(trim=96))
+    assert [record.uid for record in predict_tracks(site, "random", How(trim=95), selection="1")] == ["random-t1"]
+
+
 # --- Exactness -------------------------------------------------------------------------------------------------------
 
 

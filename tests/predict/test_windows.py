@@ -52,6 +52,19 @@ def test_windows_on_a_short_chromosome_are_no_longer_than_they_need_to_be(size: 
     assert {len(window.read) for window in tile(whole_genome(short), CARD, short)} == {1024}
 
 
+@pytest.mark.parametrize("size", [1, 300, 500, 600, 5000])
+def test_a_short_chromosome_is_covered_also_where_windows_are_trimmed(size: int) -> None:
+    short = Assembly("short", ("c",), (size,))
+    card = replace(CARD, shortest=544)
+    windows = list(tile(whole_genome(short), card, short, trim=7))
+    assert [window.keep.start for window in windows[1:]] == [window.keep.end for window in windows[:-1]]
+    assert (windows[0].keep.start, windows[-1].keep.end) == (0, size)
+    for window in windows:
+        assert window.keep.start - window.read.start == 256 + 7 * 32
+        assert window.read.end - window.keep.end >= 256 + 7 * 32 - 31
+        assert len(window.read) <= card.window
+
+
 @pytest.mark.parametrize("stride", [2, 64, 128, 1024])
 def test_a_model_of_one_value_at_any_stride(stride: int) -> None:
     """Each stretch of `stride` bp is the centre of the window that is read for it."""

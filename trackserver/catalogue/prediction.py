@@ -115,6 +115,11 @@ class Prediction:
         card = registry.card(site.models, model)
         self.card = card.at_stride(how.stride) if how.stride else card
         self.assembly = site.assembly(assembly_for(site, card, assembly))
+        if how.trim > (most := (self.card.n_bins(self.card.window) - 1) // 2):
+            raise InvalidRequest(
+                f"Trimming {how.trim:,} bins at each side leaves nothing of what {model} predicts at a time; "
+                f"trim at most {most:,}."
+            )
         self.tracks = _chosen(self.card, selection)
         self.reading = how.reading or reading(self.card)
         self.regions = on_bins(regions or whole_genome(self.assembly), self.assembly, self.card.bin_width)
@@ -155,7 +160,7 @@ class Prediction:
             wanted = difference(wanted, on_bins(blacklist, self.assembly, width), self.assembly)
         shares = not self.how.one_by_one and self.predictors[0].reads(self.card.window + self.card.kept)
         along = max(1, STRETCH_BP // self.card.kept) if shares else 1
-        return Plan(self.card, self.assembly, tuple(wanted), self.how.trim, along)
+        return Plan(self.card, self.assembly, tuple(wanted), self.how.trim, along, len(self.tracks))
 
     def _blacklist(self) -> list[Locus]:
         if not self.how.skip_blacklist:
@@ -220,7 +225,7 @@ class Prediction:
             "assembly": self.assembly.name,
             "fasta_sha256": self.site.fasta_sha256(self.assembly.name),
             "tracks": self.tracks,
-            "wanted": [hashlib.sha256(repr(self.plan.wanted).encode()).hexdigest(), self.plan.along],
+            "regions": [hashlib.sha256(repr(self.plan.wanted).encode()).hexdigest(), self.plan.along],
             "device": self._device_type(),
         }
 

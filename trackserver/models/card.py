@@ -130,11 +130,13 @@ class ModelCard:
             return length == self.window
         return length >= self.shortest and not geometry_problem(length, self.crop, self.bin_width)
 
-    def window_on(self, chrom_size: int) -> int:
-        """The bp of its windows on a chromosome of that size: no longer than it takes to cover a short one."""
+    def window_on(self, chrom_size: int, trim: int = 0) -> int:
+        """The bp of its windows on a chromosome of that size: no longer than it takes to cover a short one, where
+        `trim` more bins at each side are not kept.
+        """
         if self.shortest is None:
             return self.window
-        covering = -(-chrom_size // self.bin_width) * self.bin_width + 2 * self.crop
+        covering = (-(-chrom_size // self.bin_width) + 2 * trim) * self.bin_width + 2 * self.crop
         return min(self.window, max(self.shortest, covering))
 
     def at_stride(self, stride: int) -> ModelCard:

@@ -32,6 +32,7 @@ from trackserver.predict.stream import ahead, merged, stream
 from trackserver.predict.windows import Window, joined, tile
 
 CHUNK_BP = 8 << 20  # kept in a chunk: what a kill costs at most
+CHUNK_BYTES = 256 << 20  # of its values, which are held in memory twice for a moment
 CHUNK_WINDOWS = 512  # in a chunk: no more than minutes of a large model on a processor
 READ_AHEAD = 4  # batches
 AT_ONCE = 128  # bigWigs that are written at the same time: two open files and a megabyte each
@@ -58,6 +59,7 @@ class Plan:
     wanted : regions on bins, in order; those near each other are read together, and what lies between left out again
     trim : bins at each side of what a window predicts that are not kept
     along : windows that are read as one, by a model that can
+    tracks : how many
     """
 
     card: ModelCard
@@ -65,6 +67,7 @@ class Plan:
     wanted: tuple[Locus, ...]
     trim: int = 0
     along: int = 1
+    tracks: int = 1
 
     @property
     def step(self) -> int:
@@ -76,7 +79,8 @@ class Plan:
     @cached_property
     def chunks(self) -> list[list[Locus]]:
         """The regions that are read, in pieces that are predicted and kept together."""
-        most = max(1, min(CHUNK_BP // self.step, CHUNK_WINDOWS)) * self.step
+        held = CHUNK_BYTES // (4 * self.tracks) * self.card.bin_width  # bp
+        most = max(1, min(min(CHUNK_BP, held) // self.step, CHUNK_WINDOWS)) * self.step
         chunks: list[list[Locus]] = []
         room = 0
         for region in joined(self.wanted, self.card.kept):

@@ -162,8 +162,8 @@ def _is_about_memory(error: Exception) -> bool:
 def _halve(predictor: Predictor) -> None:
     if predictor.batch_size == 1:
         raise Unavailable(
-            f"{predictor.device} has not memory enough for one window of {predictor.card.id}; choose fewer tracks, "
-            "another device, or --precision bfloat16."
+            f"{predictor.device} has not memory enough for what {predictor.card.id} reads at a time; choose fewer "
+            "tracks, another device, --one-by-one or --precision bfloat16."
         )
     predictor.batch_size //= 2
     _log.warning("%s has no memory for more: going on with batches of %d.", predictor.device, predictor.batch_size)

@@ -44,15 +44,13 @@ def tile(
     Parameters
     ----------
     trim
-        Bins at each side of what a window predicts that are not kept either.
+        Bins at each side of what a window predicts that are not kept either; fewer than half of them.
     along
         Windows that are read as one, `card.kept` bp apart, by a model that can; at a region's end fewer.
     """
     lost = card.crop + trim * card.bin_width
     for region in regions:
-        length = card.window_on(assembly.chromsizes[region.chrom])
-        if length <= 2 * lost:
-            raise InvalidRequest(f"Trimming {trim} bins at each side leaves nothing of what {card.id} predicts.")
+        length = card.window_on(assembly.chromsizes[region.chrom], trim)
         start = region.start
         while start < region.end:
             more = min(along, -(-(region.end - start + 2 * lost - length) // card.kept) + 1) if along > 1 else 1

@@ -16,7 +16,7 @@ from trackserver.web import questions
 from trackserver.web.state import body, here
 
 blueprint = Blueprint("effects", __name__, url_prefix="/api/v1")
-KIND = questions.Kind("effect", ask, effects.stored, UnknownEffect)
+KIND = questions.Kind("effect", ask, effects.stored, UnknownEffect, lambda question: {"lifted": question.lifted})
 
 
 class AskedEffect(questions.Asked):

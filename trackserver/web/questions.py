@@ -47,12 +47,15 @@ class Asked(BaseModel):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of question: what the queue calls it, how it is read (to what has an `id`), and what is known already."""
+    """A kind of question: what the queue calls it, how it is read (to what has an `id`), what is known already, and
+    what of how it was asked is told besides.
+    """
 
     name: str
     read: Callable[..., Any]
     stored: Callable[[Site, str], dict[str, Any] | None]
     unknown: Callable[[str], NotFound]
+    besides: Callable[[Any], dict[str, Any]] = lambda question: {}
 
 
 def answer(kind: Kind, asked: dict[str, Any]) -> tuple[Response, int]:
@@ -61,7 +64,7 @@ def answer(kind: Kind, asked: dict[str, Any]) -> tuple[Response, int]:
     with _reading:
         question = kind.read(site, **asked)
     if found := kind.stored(site, question.id):
-        return jsonify({**found, **({"lifted": question.lifted} if "lifted" in found else {})}), 200
+        return jsonify(found | kind.besides(question)), 200
     if not can_predict():
         raise NeedsTorch()
     site.check_writable()
