@@ -257,13 +257,14 @@ def _keep_weights(stage: Path, about: Published, source: Source) -> ModelCard:
 
 def _keep_program(stage: Path, about: Published, source: Source) -> ModelCard:
     try:
-        from trackserver.models.program import check_runs, read_program
+        from trackserver.models.program import check_runs
+        from trackserver.models.sandbox import Program
     except ModuleNotFoundError as error:
         raise NeedsTorch() from error
     path = stage / registry.PROGRAMS[about.architecture]
     shutil.copyfile(source.path, path)
     card = _card(about, source, read_tracks(about, source.labels, about.n_tracks), {}, sha256(path))
-    check_runs(read_program(source.path, card), card, source.path)
+    check_runs(Program(source.path, card), card, source.path)
     return card
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trackserver.errors import DataError
+from trackserver.hdf5 import check_self_contained
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -33,28 +34,13 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with h5py.File(path, "r") as file:
-            check_self_contained(path, file)
+            check_self_contained(str(path), file)
             group = file["model_weights"] if "model_weights" in file else file
             if "layer_names" not in group.attrs and "layer_names0" not in group.attrs:
                 raise DataError(f"{path} is HDF5, but not a Keras model: it lists no layers.")
             return dict(_tensors(path, group)), _settings(path, file)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise DataError(f"{path} cannot be read as HDF5; it may be cut short: {_sentence(error)}.") from None
-
-
-def check_self_contained(path: Path, group: h5py.Group) -> None:
-    """Raise DataError if anything in the file leads to another file."""
-    for name in group:
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise DataError(f"{path} is refused: its {group.name}/{name} is a link that can lead to another file.")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            if item.name.count("/") > 16:  # a group may hold itself
-                raise DataError(f"{path} is refused: its groups are nested without end.")
-            check_self_contained(path, item)
-        elif item.external or item.is_virtual:
-            raise DataError(f"{path} is refused: the data of its {item.name} lie in another file.")
 
 
 def _tensors(path: Path, group: h5py.Group) -> Iterator[tuple[str, Tensor]]:

@@ -1,9 +1,9 @@
-"""A model of one's own: a program saved by torch, weights and arithmetic in one file, run without trusting it.
+"""Programs saved by torch, weights and arithmetic in one file, read and judged without trusting them.
 
 Two kinds. `torch.export` files are a graph in JSON over raw tensors; torch's own reader of them unpickles and evaluates
-what is in the file, so the graph is carried out here, operator by operator. TorchScript is run by torch's interpreter,
-which knows nothing of the machine but a few operators on files. In both, only operators of torch itself (`aten`) that
-take no file name are carried out; a file that names another is refused before anything of it runs.
+what is in the file, so the graph is carried out here, operator by operator. TorchScript is run by torch's interpreter.
+Of both only the operators of `operators` are carried out: a file that names another is refused before anything of it
+runs. Whoever wants to run one does so through `sandbox`, in a process with limits.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from __future__ import annotations
 import json
 import operator
 import re
+import shutil
+import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -23,6 +27,7 @@ from torch import Tensor, nn
 
 from trackserver.errors import DataError
 from trackserver.models.card import ModelCard
+from trackserver.models.operators import is_allowed
 
 # Arithmetic on sizes, as Python's operators.
 _ON_SIZES: dict[str, Callable[..., Any]] = {
@@ -36,76 +41,112 @@ _DTYPES = {
 }  # fmt: skip
 # torch._export.serde.schema.MemoryFormat
 _MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 4: torch.preserve_format}
+# What torch writes that is read again here: the rest (debugging, samples, files of whoever saved it) is left unread.
+_SCRIPT_ENTRY = re.compile(
+    r"[^/]+/(code/.+\.py|data\.pkl|constants\.pkl|(data|constants)/\d+|version|byteorder|\.data/serialization_id)"
+)
+_EXPORT_ENTRY = re.compile(r"[^/]+/(models/model\.json|data/(weights|constants)/[\w.]+)")
+_AT_LOADING = (b"__setstate__", b"torch.classes")  # what torch would run, or hand over to compiled classes, on loading
+MAX_ENTRIES = 100_000
+MAX_TEXT_BYTES = 64 << 20  # of an entry that is compressed: code, graphs
+MAX_TENSOR_BYTES = 2 << 30  # of all that a file holds: 500 million parameters of 4 bytes
 _PLAIN = {"as_int", "as_ints", "as_bool", "as_bools", "as_string", "as_strings"}
 
 
-def read_program(path: Path, card: ModelCard, tracks: Sequence[int] | None = None) -> nn.Module:
-    """A user's program as a module (B, 4, L) -> (B, T, bins), the chosen tracks taken from what it gives.
+def read_program(path: Path, architecture: str) -> nn.Module:
+    """A user's program as a module (B, 4, L) -> (B, T, bins), to be run here and now.
 
     Raises
     ------
     DataError
         Not such a file, cut short, or it names an operator that is not carried out.
     """
-    program = read_export(path) if card.architecture == "export" else read_torchscript(path)
-    return Rows(program, tracks).eval()
-
-
-class Rows(nn.Module):
-    """Some of a program's tracks; the program itself computes them all."""
-
-    def __init__(self, program: nn.Module, tracks: Sequence[int] | None):
-        super().__init__()
-        self.program, self.tracks = program, None if tracks is None else list(tracks)
-
-    def forward(self, one_hot: Tensor) -> Tensor:
-        values: Tensor = self.program(one_hot)
-        return values if self.tracks is None else values[:, self.tracks]
+    return (read_export(path) if architecture == "export" else read_torchscript(path)).eval()
 
 
 def read_torchscript(path: Path) -> nn.Module:
-    for name, text in _entries(path):
-        if "/code/" in name and name.endswith(".py"):
-            _check_script(path, text.decode("utf-8", "replace"))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return torch.jit.load(str(path), map_location="cpu").eval()
-    except (RuntimeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as TorchScript: {str(error).strip().splitlines()[0]}.") from None
+    """A TorchScript file as a module, once every operator of every function in it has been judged.
+
+    torch reads a copy of only the entries that were read here, so that both see the same file; and since loading
+    would call them, files with `__setstate__` are refused.
+    """
+    with tempfile.NamedTemporaryFile(prefix="trackserver-", suffix=".pt") as copy, _open_archive(path) as archive:
+        _copy_script(path, archive, copy)
+        copy.flush()
+        functions = torch._C.CompilationUnit()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                module = cast(Any, torch._C).import_ir_module(functions, copy.name, torch.device("cpu"), {}, False)
+            for function in cast(Any, functions).get_functions():
+                _check_block(path, function.graph)
+        except (RuntimeError, ValueError) as error:
+            reason = _last(error) if "PytorchStreamReader" in str(error) else str(error).strip().splitlines()[0]
+            raise DataError(f"{path} cannot be read as TorchScript: {reason.rstrip('.')}.") from None
+    loaded: nn.Module = torch.jit._recursive.wrap_cpp_module(module)
+    return loaded
 
 
-def _check_script(path: Path, text: str) -> None:
-    for namespace, name in re.findall(r"\bops\.(\w+)\.(\w+)", text):
-        if namespace not in ("aten", "prim"):
-            raise _refusal(path, f"{namespace}.{name}")
-        _check_schemas(path, f"{namespace}::{name}")
-    for name in re.findall(r"\btorch\.(\w+)\(", text):
-        _check_schemas(path, f"aten::{name}")
+def _copy_script(path: Path, archive: zipfile.ZipFile, copy: IO[bytes]) -> None:
+    """Write the entries that torch needs, as they were judged, into an archive of the form torch reads."""
+    with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as target:
+        for entry in archive.infolist():
+            if not _SCRIPT_ENTRY.fullmatch(entry.filename):
+                continue
+            if "/code/" in entry.filename or entry.filename.endswith(".pkl"):
+                text = archive.read(entry)
+                for word in _AT_LOADING:
+                    if word in text:
+                        raise _refusal(path, word.decode())
+                target.writestr(entry.filename, text)
+            else:
+                with archive.open(entry) as source, target.open(entry.filename, "w", force_zip64=True) as written:
+                    shutil.copyfileobj(source, written, 1 << 20)
 
 
-def _check_schemas(path: Path, name: str) -> None:
-    for schema in torch._C._jit_get_schemas_for_operator(name):
-        if any("file" in argument.name for argument in schema.arguments):
-            raise _refusal(path, name)
+def _check_block(path: Path, block: Any) -> None:
+    for node in block.nodes():
+        if not is_allowed(node.kind()):
+            raise _refusal(path, node.kind())
+        for inner in node.blocks():
+            _check_block(path, inner)
 
 
 def _refusal(path: Path, name: str) -> DataError:
     return DataError(f"{path} is refused: it uses {name}, which is more than arithmetic on tensors.")
 
 
-def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
+@contextmanager
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip file, refused unread where two of its entries share a name or one is larger than it may be."""
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                yield name, archive.read(name)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+            _check_entries(path, archive.infolist())
+            yield archive
+    except (OSError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
         raise DataError(f"{path} is not a whole file of torch.jit.save or torch.export.save: {error}.") from None
+
+
+def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    names = set()
+    for entry in entries:
+        if entry.filename in names:
+            raise DataError(f"{path} is refused: two of its entries are named {entry.filename}.")
+        names.add(entry.filename)
+        unfolds = entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size
+        if entry.file_size > (MAX_TEXT_BYTES if unfolds else MAX_TENSOR_BYTES):
+            raise DataError(f"{path} is refused: its entry {entry.filename} is of {entry.file_size:,} bytes.")
+    if len(names) > MAX_ENTRIES:
+        raise DataError(f"{path} is refused: it has {len(names):,} entries.")
+    if (total := sum(entry.file_size for entry in entries)) > MAX_TENSOR_BYTES:
+        raise DataError(f"{path} is refused: it holds {total:,} bytes.")
 
 
 def read_export(path: Path) -> Graph:
     """A `torch.export` file as a module."""
-    files = {name.partition("/")[2]: data for name, data in _entries(path)}
+    with _open_archive(path) as archive:
+        files = {entry.filename.partition("/")[2]: archive.read(entry) for entry in archive.infolist()
+                 if _EXPORT_ENTRY.fullmatch(entry.filename)}  # fmt: skip
     try:
         program = json.loads(files["models/model.json"])
         tensors = {kind: _payloads(path, files, kind) for kind in ("weights", "constants")}
@@ -218,9 +259,7 @@ def _operator(path: Path, target: str) -> Callable[..., Any]:
     if not match:
         raise _refusal(path, target)
     found = getattr(getattr(torch.ops.aten, match[1], None), match[2], None)
-    if not isinstance(found, torch._ops.OpOverload):
-        raise _refusal(path, target)
-    if any("file" in argument.name for argument in found._schema.arguments):
+    if not isinstance(found, torch._ops.OpOverload) or not is_allowed(f"aten::{match[1]}"):
         raise _refusal(path, target)
     return found
 

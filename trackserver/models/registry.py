@@ -141,7 +141,7 @@ def check_weights(described: ModelCard, path: Path) -> None:
 def read_module(described: ModelCard, path: Path, tracks: Sequence[int] | None = None) -> nn.Module:
     """Build what a card describes and fill it from a file, without the checksum; see `load`."""
     if described.architecture in PROGRAMS:
-        return _needing_torch("trackserver.models.program").read_program(path, described, tracks)
+        return cast("nn.Module", _needing_torch("trackserver.models.sandbox").Program(path, described, tracks))
     weights = _needing_torch("trackserver.models.weights")
     return assemble(
         described.architecture, described.config, weights.read_safetensors(path), path,
