@@ -14,6 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "trackserver"
 # A room may import from the rooms before it, and from itself.
 ORDER = [
     "errors",
+    "hdf5",
+    "processes",
     "config",
     "genome",
     "tiles",

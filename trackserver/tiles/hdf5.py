@@ -12,6 +12,7 @@ import h5py
 
 from trackserver.errors import UnreadableFile
 from trackserver.genome.assembly import Assembly
+from trackserver.hdf5 import check_self_contained
 from trackserver.tiles.source import LocalSource
 
 
@@ -31,6 +32,8 @@ class HDF5:
             raise UnreadableFile(
                 f"{path.name} cannot be read as HDF5: it is damaged, truncated or another format. Copy or make it anew."
             ) from error
+        with self.reading():
+            check_self_contained(self.name, self.root)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
