@@ -265,6 +265,16 @@ class ChromosomesDoNotFit(DataError):
     code = "chromosomes_do_not_fit"
 
 
+class ComputingFails(Unavailable):
+    code = "computing_fails"
+
+    def __init__(self, status: int):
+        super().__init__(
+            "Nothing can be computed: the process that computes ends as soon as it is started "
+            f"(status {status}). The server's log says why; once that is mended, ask again."
+        )
+
+
 class FileChanged(Unavailable):
     code = "file_changed"
 

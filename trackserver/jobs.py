@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from trackserver.errors import QueueFull, SiteReadOnly, TrackserverError, UnknownJob
+from trackserver.errors import ComputingFails, QueueFull, SiteReadOnly, TrackserverError, UnknownJob
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 WARM_UP = "warm-up"
@@ -108,7 +108,12 @@ class Jobs:
                 self._worker = threading.Thread(target=self._run, name="trackserver-jobs", daemon=True)
                 self._worker.start()
 
-    def work(self, first: Callable[[], object] | None = None, at_once: int = 1) -> None:
+    def work(
+        self,
+        first: Callable[[], object] | None = None,
+        at_once: int = 1,
+        begun: Callable[[], object] = lambda: None,
+    ) -> None:
         """Work through the queue for good, in the process that has the lock.
 
         Parameters
@@ -117,12 +122,15 @@ class Jobs:
             To begin with, such as loading the model.
         at_once
             Jobs that are done at the same time, each in a thread of its own; several where others compute.
+        begun
+            Called when the first job may be taken.
         """
         self._take_over()
         if first:
             with self._writing() as database:
                 _insert(database, WARM_UP, WARM_UP, "{}", RUNNING)
             self._do(WARM_UP, first)
+        begun()
         for _ in range(at_once - 1):
             threading.Thread(target=self._work_on, name="trackserver-jobs", daemon=True).start()
         self._work_on()
@@ -167,9 +175,19 @@ class Jobs:
             with self._place.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # waits for as long as another process has it
                 self._hold(lock)
-        except (OSError, TrackserverError):
+        except (OSError, TrackserverError) as fault:
             _log.exception("The queue %s", self._place)
+            if isinstance(fault, ComputingFails):
+                self._give_up(fault)
             self._worker = None  # the next job tries again
+
+    def _give_up(self, fault: ComputingFails) -> None:
+        """Fail what waits: there is nobody to do it."""
+        with self._writing() as database:
+            database.execute(
+                "UPDATE jobs SET status = ?, error = ?, code = ?, ended = ? WHERE status IN (?, ?)",
+                (FAILED, str(fault), fault.code, _now(), QUEUED, RUNNING),
+            )
 
     def _take_over(self) -> None:
         """Queue again what a process that ended was doing; what has ended several is given up."""

@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,21 +21,25 @@ from gunicorn.workers.gthread import DEFAULT_WORKER_DATA_TIMEOUT
 
 from tests.conftest import make_site
 from trackserver import config
+from trackserver.catalogue.computing import MAX_FALSE_STARTS
 from trackserver.catalogue.site import Site
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import decode
+from trackserver.processes import python_command
 
 
 class Running:
     """A server of a site, and connections to it."""
 
-    def __init__(self, site: Site, *flags: str):
+    def __init__(self, site: Site, *flags: str, folder: Path | None = None, variables: dict[str, str] | None = None):
         self.site = site
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "trackserver", "serve", "--port", str(self.port), "--site", str(site.path)]
-        self.process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
+        command = python_command("trackserver", "serve", "--port", str(self.port), "--site", str(site.path), *flags)
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, cwd=folder, env=os.environ | (variables or {})
+        )
         until(lambda: self.process.poll() is not None or self.answers())
 
     def answers(self) -> bool:
@@ -95,8 +98,8 @@ def start() -> Iterator[Callable[..., Running]]:
     """Servers that end with the test."""
     started: list[Running] = []
 
-    def start(site: Site, *flags: str) -> Running:
-        started.append(Running(site, *flags))
+    def start(site: Site, *flags: str, **options: Any) -> Running:
+        started.append(Running(site, *flags, **options))
         return started[-1]
 
     yield start
@@ -143,9 +146,7 @@ def test_what_computes_is_replaced_when_it_ends_and_ends_with_the_server(
     until(lambda: computing(server.site))
     (first,) = computing(server.site)
     os.kill(first, signal.SIGKILL)
-    ref = decode(server.site.genome("tiny").codes(Locus("chrA", 20_010, 20_011)))
-    _, asked = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
-    until(lambda: server.ask(f"/api/v1/effects/{asked['id']}/")[1]["status"] == "done")
+    assert effect_of(server)["status"] == "done"
     (second,) = computing(server.site)
     assert second != first
     assert "ended (status -9); another takes its place" in server.stop()
@@ -161,6 +162,41 @@ def test_what_computes_ends_with_a_worker_that_is_killed(
     os.kill(int(Path(f"/proc/{first}/stat").read_text().split()[3]), signal.SIGKILL)  # its parent
     until(lambda: computing(server.site) not in ([], [first]))
     assert len(computing(server.site)) == 1
+
+
+def test_the_folder_one_stands_in_is_not_code(start: Callable[..., Running], tmp_path: Path, files: Path) -> None:
+    """As where somebody's home holds a clone, or a download is named like a library."""
+    folder, ran = tmp_path / "home", tmp_path / "ran"
+    for name in ("numpy", "torch", "json", "trackserver"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(f"open({str(ran)!r}, 'w').write({name!r})")
+    server = start(make_site(tmp_path / "site", files), folder=folder)
+    assert effect_of(server)["status"] == "done"
+    assert not ran.exists()
+    assert server.stop().count("\n") == 1
+
+
+def test_a_process_that_never_begins_is_given_up_and_jobs_say_so(
+    start: Callable[..., Running], tmp_path: Path, files: Path
+) -> None:
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(
+        "import os, sys\nif 'trackserver.catalogue.computing' in sys.orig_argv:\n    os._exit(7)\n"
+    )
+    server = start(make_site(tmp_path / "site", files), variables={"PYTHONPATH": str(tmp_path / "path")})
+    found = effect_of(server)
+    assert (found["status"], found["code"]) == ("failed", "computing_fails")
+    assert "ends as soon as it is started (status 7)" in found["error"]
+    assert server.stop().count("has ended (status 7)") % MAX_FALSE_STARTS == 0
+
+
+def effect_of(server: Running) -> dict[str, Any]:
+    """A variant's effect, once it is done or has failed."""
+    ref = decode(server.site.genome("tiny").codes(Locus("chrA", 20_010, 20_011)))
+    _, asked = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
+    until(lambda: server.ask(f"/api/v1/effects/{asked['id']}/")[1]["status"] in ("done", "failed"))
+    found: dict[str, Any] = server.ask(f"/api/v1/effects/{asked['id']}/")[1]
+    return found
 
 
 def test_workers_count_together(server: Running) -> None:

@@ -11,16 +11,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from trackserver import processes
 from trackserver.catalogue import effects, mutagenesis, posted
 from trackserver.catalogue.site import Site
+from trackserver.errors import ComputingFails
 from trackserver.jobs import Jobs, Work
 
 # What is freed goes back to the system, rather than being kept in pieces of all sizes for the next window's.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "67108864"}
+MAX_FALSE_STARTS = 5  # processes in a row that end before they have begun to work
 MOST_TIDYING = 10.0  # seconds that are waited for a cluster, which may not answer any more
 _log = logging.getLogger(__name__)
 
@@ -43,32 +47,58 @@ def apart(site: Site, lock: IO[str]) -> None:
     """Have the queue worked through by a process of its own, and by another whenever that one ends.
 
     It ends with this process, whose end closes its input; the lock is its too, so that no other begins before.
+
+    Raises
+    ------
+    ComputingFails
+        Several in a row have ended before they had begun to work.
     """
-    command = [sys.executable, "-m", __name__, json.dumps([str(site.path), site.flags])]
-    while True:
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, pass_fds=[lock.fileno()], env=_ALLOCATOR | os.environ
-        ) as process:
-            status = process.wait()
+    false_starts = 0
+    while false_starts < MAX_FALSE_STARTS:
+        began, status = _run_one(site, lock)
+        false_starts = 0 if began else false_starts + 1
         _log.warning("The process that computes has ended (status %d); another takes its place.", status)
         time.sleep(1)
+    raise ComputingFails(status)
+
+
+def _run_one(site: Site, lock: IO[str]) -> tuple[bool, int]:
+    """Whether a process has begun to work before it ended, and its exit status."""
+    began, begins = os.pipe()
+    with closing(os.fdopen(began, "rb")) as told:
+        command = processes.python_command(__name__, json.dumps([str(site.path), site.flags]), str(begins))
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, pass_fds=[lock.fileno(), begins], env=_ALLOCATOR | os.environ
+        ) as process:
+            os.close(begins)
+            has_begun = bool(told.read(1))
+            return has_begun, process.wait()
 
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, with which this ends
     path, flags = json.loads(sys.argv[1])
+    begun = partial(_say_begun, int(sys.argv[2]))
     site = Site(Path(path), **flags)
-    work_with_cluster(site) if site.settings.cluster else work(site)
+    if site.settings.cluster:
+        work_with_cluster(site, begun)
+    else:
+        work(site, begun)
 
 
-def work(site: Site) -> None:
-    """Work through a site's queue for good, alone."""
+def _say_begun(pipe: int) -> None:
+    os.write(pipe, b"1")
+    os.close(pipe)
+
+
+def work(site: Site, begun: Callable[[], object]) -> None:
+    """Work through a site's queue for good, alone; `begun` is called once the model is ready."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    queue(site).work(partial(effects.warm_up, site) if effects.default_model(site) else None)
+    queue(site).work(partial(effects.warm_up, site) if effects.default_model(site) else None, begun=begun)
 
 
-def work_with_cluster(site: Site) -> None:
+def work_with_cluster(site: Site, begun: Callable[[], object]) -> None:
     """Work through a site's queue for good: effects on the site's cluster, many at once, the rest here, one by one."""
     from trackserver.catalogue.serving import MOST_TOGETHER, Served
 
@@ -76,7 +106,7 @@ def work_with_cluster(site: Site) -> None:
     threading.Thread(target=_end_with_parent, args=(served.end,), daemon=True).start()
     works: dict[str, Work] = {kind: partial(_alone, here, work) for kind, work in works_here(site).items()}
     works["effect"] = served.answer
-    queue(site, works).work(served.begin, MOST_TOGETHER * site.settings.cluster_replicas)
+    queue(site, works).work(served.begin, MOST_TOGETHER * site.settings.cluster_replicas, begun)
 
 
 def _alone(lock: threading.Lock, work: Work, job_id: str, asked: dict[str, Any]) -> object:

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import chdir, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -65,7 +65,7 @@ def connected(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # that it is used here is told to nobody
     alone = {"include_dashboard": False} if address == "local" else {}
     try:
-        with _own_sigterm():
+        with _own_sigterm(), chdir("/"):  # Ray puts the current folder onto the path of its workers
             ray.init(address, logging_level=logging.WARNING, **alone)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[-1].partition(". ")[0].rstrip(".")
