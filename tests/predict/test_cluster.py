@@ -111,3 +111,19 @@ except Unavailable as error:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(NeedsRay, match=r"pip install 'trackserver\[cluster\]'"), connected("local"):
         pass
+
+
+def test_workers_do_not_run_what_lies_in_the_folder_one_stands_in(site: Site, tmp_path: Path) -> None:
+    """A cluster of its own, begun where a file is named like a library."""
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    script = (
+        "import ray, sys\n"
+        "from trackserver.predict.cluster import connected\n"
+        "with connected('local'):\n"
+        "    print(ray.get(ray.remote(lambda: __import__('numpy').__file__).remote()))\n"
+    )
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=120
+    )
+    assert found.stdout.strip().endswith("site-packages/numpy/__init__.py"), found.stderr
