@@ -1,6 +1,7 @@
-# make demo   shows it all on a synthetic genome and prints the address
-# make test   passes the tests, the browser test included
-# Both do all the set-up themselves; they need Python 3.11 or newer and make, nothing else.
+# make demo        shows it all on a synthetic genome and prints the address
+# make test        passes the tests, the browser test included
+# make test-long   passes them, then the numeric ones at each instruction level the processor has (SSE4.1, AVX2, AVX-512)
+# They do all the set-up themselves; they need Python 3.11 or newer and make, nothing else.
 
 PYTHON ?= python3
 PORT ?= 8989
@@ -10,7 +11,7 @@ PAGE_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) f
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test test-long lint bench clean
 .DELETE_ON_ERROR:
 
 install: .venv/.installed $(PAGE) .venv/.demo-site
@@ -44,6 +45,10 @@ test: install chromium
 	cd frontend && npm test --silent
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -m alone
+
+test-long: test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.processors -n auto --maxprocesses 4 --dist loadfile -m "not alone" \
+	  tests/models tests/predict tests/variants
 
 # The browser test skips, saying why, where there is no Chromium and no right to install one.
 .PHONY: chromium

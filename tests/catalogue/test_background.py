@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.tolerance import assert_close
 from tests.variants.test_effect import snv
 from trackserver.catalogue import background, effects
 from trackserver.catalogue.background import build
@@ -115,7 +116,8 @@ def test_rows_are_the_sorted_scores_of_its_variants(site: Site) -> None:
         for number in range(10)
     ]
     for held, name in ((sizes, "size"), (activities, "activity")):
-        np.testing.assert_allclose(held, np.sort([one[name] for one in scored], axis=0).T, rtol=1e-3, atol=1e-6)
+        expected = np.sort([one[name] for one in scored], axis=0).T
+        assert_close(held, expected, predictor.module, scale=max(1, expected.max()))
     assert json.loads(json.dumps(made, allow_nan=False)) == made
 
 

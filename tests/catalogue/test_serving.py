@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_site
+from tests.tolerance import assert_close
 from trackserver.catalogue import effects, serving
 from trackserver.catalogue.questions import ask
 from trackserver.catalogue.serving import Answers, Served, answered, together
@@ -21,6 +22,7 @@ from trackserver.catalogue.site import Site
 from trackserver.errors import ReferenceMismatch, TrackserverError
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import decode
+from trackserver.predict.engine import load_predictor
 
 pytestmark = [
     pytest.mark.slow,
@@ -75,12 +77,13 @@ def arrays(site: Site, effect_id: str) -> list[np.ndarray]:
 
 
 def assert_alike(one: Site, other: Site, ids: Iterable[str]) -> None:
+    module = load_predictor(one.models, "random").module
     for effect_id in ids:
         for found, expected in zip(arrays(one, effect_id), arrays(other, effect_id), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+            assert_close(found, expected, module)
         found, expected = effects.stored(one, effect_id), effects.stored(other, effect_id)
         assert found and expected
-        assert found["impact"] == pytest.approx(expected["impact"], rel=1e-3)
+        assert_close(found["impact"], expected["impact"], module, scale=max(1, expected["impact"]))
         assert [track["name"] for track in found["tracks"]] == [track["name"] for track in expected["tracks"]]
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from tests.demo.conftest import TRUTH
+from tests.tolerance import assert_close, tolerance
 from trackserver.demo import evaluate
 from trackserver.demo.evaluate import Change, Model
 from trackserver.demo.grammar import BIN_WIDTH, REACH, TRACKS, truth
@@ -28,8 +30,8 @@ def drawn(small):
 
 def test_the_truth_as_a_model_reaches_the_ceiling(small):
     for row in evaluate.signal_recovery(PERFECT, small, "chrS3"):
-        assert row.ratio == pytest.approx(1, abs=1e-6)
-        assert row.truth == pytest.approx(1, abs=1e-6)
+        assert row.ratio == pytest.approx(1, abs=tolerance(TRUTH))
+        assert row.truth == pytest.approx(1, abs=tolerance(TRUTH))
         assert 0.95 < row.ceiling < 1
 
 
@@ -39,7 +41,7 @@ def test_a_chromosome_is_predicted_once_in_whole_across_windows(small):
     predicted, known = evaluate.predict_chromosome(PERFECT, codes), small.truth["chrS2"]
     inner = slice(REACH // BIN_WIDTH, -(REACH // BIN_WIDTH))  # to the truth, an end is an end
     assert predicted.shape == known.shape
-    np.testing.assert_allclose(predicted[:, inner], known[:, inner], rtol=1e-4, atol=1e-5)
+    assert_close(predicted[:, inner], known[:, inner], TRUTH)
 
 
 def test_the_truth_as_a_model_has_all_effects_right(small, drawn):
@@ -78,12 +80,12 @@ def test_an_effect_is_the_fold_change_the_server_shows(small):
     bins = slice((change.start - 250) // BIN_WIDTH, (change.start + 250) // BIN_WIDTH + 1)
     ref, alt = ((truth(codes)[:, bins] + means[:, None]).sum(axis=1) for codes in (chromosome.codes, changed))
     found = evaluate.effects(PERFECT, chromosome.codes, [change], means)
-    np.testing.assert_allclose(found.true[0], np.log2(alt / ref), atol=1e-5)
-    np.testing.assert_allclose(found.predicted[0], np.log2(alt / ref), atol=1e-5)
+    for change in (found.true[0], found.predicted[0]):
+        assert_close(change, np.log2(alt / ref), TRUTH, scale=1)
 
 
 def test_effects_near_a_chromosome_end_count_what_lies_beyond_as_unknown(small):
     codes = small.chromosome("chrS3").codes
     means = evaluate.pseudocounts(small)
     found = evaluate.effects(model(truth, REACH), codes, [Change(3, (0,)), Change(len(codes) - 2, (1,))], means)
-    np.testing.assert_allclose(found.predicted, found.true, atol=1e-6)
+    assert_close(found.predicted, found.true, TRUTH, scale=1)

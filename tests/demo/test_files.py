@@ -4,6 +4,7 @@ import numpy as np
 import pyBigWig
 import pytest
 
+from tests.tolerance import STORED
 from trackserver.demo import files
 from trackserver.demo.grammar import BIN_WIDTH, TRACKS
 from trackserver.genome.assembly import from_chromsizes
@@ -69,4 +70,4 @@ def test_measured_tracks_read_back_bin_by_bin(small, tmp_path):
             values = bigwig.values("chrS3", 0, small.assembly.chromsizes["chrS3"], numpy=True)
         bins = values.reshape(-1, BIN_WIDTH)
         assert (bins == bins[:, :1]).all()
-        np.testing.assert_allclose(bins[:, 0], small.measured["chrS3"][number], rtol=1e-6)
+        np.testing.assert_allclose(bins[:, 0], small.measured["chrS3"][number], rtol=STORED)

@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.demo.conftest import TRUTH
+from tests.tolerance import assert_close
 from trackserver.demo.grammar import (
     BIN_WIDTH,
     COMPOSITE_GAPS,
@@ -50,7 +52,7 @@ def sequences():
 @settings(deadline=None, max_examples=40)
 @given(sequences())
 def test_the_truth_of_a_reverse_complement_is_the_truth_reversed(codes):
-    np.testing.assert_allclose(truth(reverse_complement(codes)), truth(codes)[:, ::-1], rtol=1e-4, atol=1e-5)
+    assert_close(truth(reverse_complement(codes)), truth(codes)[:, ::-1], TRUTH)
 
 
 @settings(deadline=None, max_examples=40)
@@ -67,7 +69,7 @@ def test_planted_sites_read_alike_on_both_strands(names, layout, phase):
         parts += [letters, gap]
     codes = planted(*parts, at=1_900 + phase)
     forward, reverse = truth(codes), truth(reverse_complement(codes))[:, ::-1]
-    np.testing.assert_allclose(forward, reverse, rtol=1e-4, atol=1e-5)
+    assert_close(forward, reverse, TRUTH)
 
 
 @pytest.mark.parametrize("name", sorted(MOTIFS))
@@ -132,7 +134,8 @@ def test_no_base_reaches_further_than_said(position):
 def test_a_part_of_the_truth_needs_only_its_surroundings(first, bins):
     codes = np.random.default_rng(3).integers(0, 4, 300 * BIN_WIDTH).astype(np.uint8)
     last = min(first + bins, 300)
-    np.testing.assert_allclose(truth_between(codes, first, last), truth(codes)[:, first:last], rtol=1e-5, atol=1e-6)
+    whole = truth(codes)
+    assert_close(truth_between(codes, first, last), whole[:, first:last], TRUTH, scale=whole.max())
 
 
 def test_the_truth_wants_whole_bins():

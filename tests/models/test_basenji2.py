@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.tolerance import assert_close
 from trackserver.errors import DataError
 from trackserver.models import registry
 from trackserver.models.basenji2 import build, dilations_of, translate
@@ -93,18 +94,21 @@ def tanh(x: Tensor) -> Tensor:
 @torch.inference_mode()
 def test_the_original_code_says_the_same(parity: Path) -> None:
     io = np.load(parity / "basenji2/tiny2020.io.npz")
-    values = load(parity / "basenji2/tiny2020.h5", 32 * 128)(torch.from_numpy(io["x"]).float().mT)
+    module = load(parity / "basenji2/tiny2020.h5", 32 * 128)
+    values = module(torch.from_numpy(io["x"]).float().mT)
     assert values.shape == (1, 17, 64)
-    assert np.abs(values.mT.numpy() - io["y"]).max() <= 1e-5
+    assert_close(values.mT.numpy(), io["y"], module)
 
 
+@pytest.mark.sample
 @torch.inference_mode()
 @pytest.mark.parametrize("said", [CUSTOM, TANH, None])
 def test_a_small_network_equals_its_published_form_and_the_file_says_its_gelu(tmp_path: Path, said: Any) -> None:
     one_hot = torch.rand(2, 4, 512)
     path = write(tmp_path / "w.h5", published(), *([said] if said else []))
     expected = plain(published(), one_hot, tanh if said is TANH else sigmoid)
-    torch.testing.assert_close(load(path, 0)(one_hot), expected, atol=1e-5, rtol=1e-5)
+    module = load(path, 0)
+    assert_close(module(one_hot), expected, module)
     assert (expected - plain(published(), one_hot, sigmoid if said is TANH else tanh)).abs().max() > 1e-3
 
 
@@ -126,7 +130,8 @@ def test_a_full_file_also_says_its_dilations(tmp_path: Path) -> None:
     told = [{"class_name": "Conv1D", "config": {"kernel_size": [3], "dilation_rate": [rate]}} for rate in (1, 4, 16)]
     path = write(tmp_path / "w.h5", published(), CUSTOM, *told)
     expected = plain(published(), one_hot, sigmoid, (1, 4, 16))
-    torch.testing.assert_close(load(path, 0)(one_hot), expected, atol=1e-5, rtol=1e-5)
+    module = load(path, 0)
+    assert_close(module(one_hot), expected, module)
 
 
 def test_the_published_dilations() -> None:
@@ -136,9 +141,10 @@ def test_the_published_dilations() -> None:
 @torch.inference_mode()
 def test_cropping_leaves_out_whole_bins_at_both_sides(tmp_path: Path) -> None:
     path, one_hot = write(tmp_path / "w.h5", published()), torch.rand(1, 4, 256)
-    whole = load(path, 0)(one_hot)
+    module = load(path, 0)
+    whole = module(one_hot)
     assert whole.shape == (1, 7, 32)
-    torch.testing.assert_close(load(path, 24)(one_hot), whole[..., 3:-3], atol=1e-6, rtol=1e-6)
+    assert_close(load(path, 24)(one_hot), whole[..., 3:-3], module)
     with pytest.raises(DataError, match="whole bins of 128 bp, not by -128 bp"):
         build({}, 1, -128)
 
@@ -146,7 +152,8 @@ def test_cropping_leaves_out_whole_bins_at_both_sides(tmp_path: Path) -> None:
 @torch.inference_mode()
 def test_some_tracks_are_those_rows_of_all(tmp_path: Path) -> None:
     path, one_hot = write(tmp_path / "w.h5", published()), torch.rand(2, 4, 128)
-    torch.testing.assert_close(load(path, 8, [6, 1])(one_hot), load(path, 8)(one_hot)[:, [6, 1]], atol=1e-6, rtol=0)
+    whole = load(path, 8)
+    assert_close(load(path, 8, [6, 1])(one_hot), whole(one_hot)[:, [6, 1]], whole)
 
 
 def test_names_do_not_matter_only_the_order(tmp_path: Path) -> None:

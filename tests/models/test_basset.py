@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.tolerance import assert_close
 from trackserver.errors import DataError
 from trackserver.models import registry
 from trackserver.models.basset import STEPS, build, translate
@@ -52,26 +53,26 @@ def weights(tmp_path: Path) -> Path:
 @torch.inference_mode()
 def test_the_original_code_says_the_same(parity: Path) -> None:
     io = np.load(parity / "basset/tiny.io.npz")
-    values = load(parity / "basset/tiny.pth")(torch.from_numpy(io["x"]))
+    module = load(parity / "basset/tiny.pth")
+    values = module(torch.from_numpy(io["x"]))
     assert values.shape == (3, 164, 1)
-    assert np.abs(values[..., 0].numpy() - io["y"]).max() <= 1e-6
+    assert_close(values[..., 0].numpy(), io["y"], module)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("counters", [True, False], ids=["of-today", "of-2018"])
 @torch.inference_mode()
 def test_a_small_network_equals_its_published_form(counters: bool, tmp_path: Path) -> None:
     network, one_hot = published(), torch.rand(2, 4, 600)
     state = {name: t for name, t in network.state_dict().items() if counters or "num_batches_tracked" not in name}
     torch.save(state, tmp_path / "w")
-    torch.testing.assert_close(
-        load(tmp_path / "w")(one_hot), network(one_hot[..., None])[:, :, None], atol=1e-6, rtol=0
-    )
+    assert_close(load(tmp_path / "w")(one_hot), network(one_hot[..., None])[:, :, None], network)
 
 
 @torch.inference_mode()
 def test_some_tracks_are_those_rows_of_all(weights: Path) -> None:
-    one_hot = torch.rand(2, 4, 600)
-    torch.testing.assert_close(load(weights, [8, 1])(one_hot), load(weights)(one_hot)[:, [8, 1]], atol=1e-6, rtol=0)
+    one_hot, whole = torch.rand(2, 4, 600), load(weights)
+    assert_close(load(weights, [8, 1])(one_hot), whole(one_hot)[:, [8, 1]], whole)
 
 
 @torch.inference_mode()
@@ -79,7 +80,7 @@ def test_another_order_of_the_bases_in_the_file(weights: Path) -> None:
     one_hot = torch.rand(2, 4, 600)
     config, state = translate(read(weights), Choice(alphabet="TGCA"))
     module = registry.assemble("basset", config, state, weights, n_tracks=9, crop=0)
-    torch.testing.assert_close(module(one_hot), load(weights)(one_hot.flip(1)), atol=1e-6, rtol=0)
+    assert_close(module(one_hot), load(weights)(one_hot.flip(1)), module)
 
 
 def test_sizes_are_read_from_the_file(weights: Path) -> None:

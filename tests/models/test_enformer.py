@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.tolerance import assert_close
 from trackserver.errors import DataError
 from trackserver.models import layers, registry
 from trackserver.models.enformer import basis, build, translate
@@ -107,19 +108,19 @@ def load(
 
 @torch.inference_mode()
 @pytest.mark.parametrize(
-    ("name", "file", "axis", "tolerance"),
+    ("name", "file", "axis"),
     [
-        ("sonnet_tiny", "sonnet_tiny.index", "positions", 5e-5),  # the official arithmetic
-        ("tiny", "tiny.pth", "features", 1e-5),  # the package's, which divides gammas along the other axis
+        ("sonnet_tiny", "sonnet_tiny.index", "positions"),  # the official arithmetic
+        ("tiny", "tiny.pth", "features"),  # the package's, which divides gammas along the other axis
     ],
 )
-def test_the_original_code_says_the_same(parity: Path, name: str, file: str, axis: str, tolerance: float) -> None:
+def test_the_original_code_says_the_same(parity: Path, name: str, file: str, axis: str) -> None:
     io, weights = np.load(parity / f"enformer/{name}.io.npz"), read(parity / "enformer" / file)
     one_hot = torch.from_numpy(io["x"]).float().mT
     for head in ("human", "mouse"):
-        values = load(weights, 20 * 128, head=head, axis=axis)(one_hot)
-        assert np.abs(values.mT.numpy() - io[f"y_{head}"]).max() <= tolerance
-    assert np.abs(basis(64, 12, axis, CPU).numpy() - io["pos64"].reshape(127, 12)).max() <= 3e-6
+        module = load(weights, 20 * 128, head=head, axis=axis)
+        assert_close(module(one_hot).mT.numpy(), io[f"y_{head}"], module)
+    assert_close(basis(64, 12, axis, CPU).numpy(), io["pos64"].reshape(127, 12), 62**2)  # of exponents to 62
     if axis == "features":  # and it matters
         assert (
             load(weights, 20 * 128, axis="positions")(one_hot).mT - torch.from_numpy(io["y_human"])
@@ -181,13 +182,14 @@ def by_definition(x: Tensor, distances: Tensor, file: dict[str, Tensor]) -> Tens
     return F.linear(attended, file["to_out.weight"], file["to_out.bias"])
 
 
+@pytest.mark.sample
 @torch.inference_mode()
 @pytest.mark.parametrize("queries", [512, 3])
 def test_a_small_network_equals_its_published_form(monkeypatch: pytest.MonkeyPatch, queries: int) -> None:
     monkeypatch.setattr(layers, "QUERIES", queries)  # taken in blocks or all at once
     one_hot = torch.rand(2, 4, 80)
-    expected = plain(package().tensors, one_hot)
-    torch.testing.assert_close(load(package(), 0)(one_hot), expected, atol=1e-5, rtol=1e-5)
+    module = load(package(), 0)
+    assert_close(module(one_hot), plain(package().tensors, one_hot), module)
 
 
 def test_both_kinds_of_file_and_both_names_of_a_layer_read_the_same() -> None:
@@ -228,17 +230,16 @@ def test_a_head_is_one_the_file_has() -> None:
 
 @torch.inference_mode()
 def test_cropping_leaves_out_whole_bins_at_both_sides() -> None:
-    one_hot = torch.rand(1, 4, 96)
-    whole = load(package(), 0)(one_hot)
+    one_hot, module = torch.rand(1, 4, 96), load(package(), 0)
+    whole = module(one_hot)
     assert whole.shape == (1, 8, 12)
-    torch.testing.assert_close(load(package(), 24)(one_hot), whole[..., 3:-3], atol=1e-6, rtol=1e-6)
+    assert_close(load(package(), 24)(one_hot), whole[..., 3:-3], module)
 
 
 @torch.inference_mode()
 def test_some_tracks_are_those_rows_of_all() -> None:
-    one_hot = torch.rand(2, 4, 64)
-    some = load(package(), 8, [6, 1])(one_hot)
-    torch.testing.assert_close(some, load(package(), 8)(one_hot)[:, [6, 1]], atol=1e-6, rtol=0)
+    one_hot, whole = torch.rand(2, 4, 64), load(package(), 8)
+    assert_close(load(package(), 8, [6, 1])(one_hot), whole(one_hot)[:, [6, 1]], whole)
 
 
 def test_a_network_that_predicted_can_also_be_differentiated() -> None:
@@ -247,7 +248,7 @@ def test_a_network_that_predicted_can_also_be_differentiated() -> None:
         expected = module(one_hot)
     values = module(one_hot)
     values.sum().backward()
-    torch.testing.assert_close(values, expected, atol=1e-6, rtol=1e-6)
+    assert_close(values, expected, module)
     assert one_hot.grad is not None and one_hot.grad.abs().max() > 0
 
 
@@ -264,7 +265,7 @@ def test_attention_does_not_depend_on_the_blocks_of_queries(monkeypatch: pytest.
     expected = attention(x, distances)
     for queries in (1, 4, 10):
         monkeypatch.setattr(layers, "QUERIES", queries)
-        torch.testing.assert_close(attention(x, distances), expected, atol=1e-6, rtol=1e-6)
+        assert_close(attention(x, distances), expected, attention)
 
 
 def test_the_basis_of_distances() -> None:
@@ -272,14 +273,16 @@ def test_the_basis_of_distances() -> None:
     n, count = 200, 4
     values, d = basis(n, 6 * count, "positions", CPU).double().numpy(), np.arange(n)[:, None]
     half = values[n - 1 :, : 3 * count]
-    np.testing.assert_allclose(half[:, :4], 0.5 ** (d / 2 ** np.linspace(3, np.log2(n), count)), atol=1e-6)
+    assert_close(half[:, :4], 0.5 ** (d / 2 ** np.linspace(3, np.log2(n), count)), 1)
     np.testing.assert_array_equal(half[:, 4:8], d < 2 ** np.arange(1, 5) - 1)
     mean, deviation = np.linspace(n / count, n, count), n / (2 * count)
     shape, rate = (mean / deviation) ** 2, mean / deviation**2
     lgamma = np.array([math.lgamma(x) for x in shape])
     with np.errstate(divide="ignore"):
-        density = np.exp((shape - 1) * np.log(d) - rate * d - lgamma + shape * np.log(rate)) + 1e-8
-    np.testing.assert_allclose(half[:, 8:], density / density.max(0), atol=1e-4)
+        power = (shape - 1) * np.log(d)
+    density = np.exp(power - rate * d - lgamma + shape * np.log(rate)) + 1e-8
+    # An exponential's relative error is the absolute one of its exponent, here that of the largest term in it.
+    assert_close(half[:, 8:], density / density.max(0), 1, scale=power.max())
     np.testing.assert_array_equal(values[: n - 1, : 3 * count], half[:0:-1])  # the same to both sides
     np.testing.assert_array_equal(
         values[:, 3 * count :], values[:, : 3 * count] * np.sign(np.arange(1 - n, n))[:, None]

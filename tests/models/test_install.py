@@ -19,6 +19,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.tolerance import assert_close
 from trackserver import models
 from trackserver.catalogue.prediction import predict_tracks
 from trackserver.catalogue.site import Site
@@ -60,7 +61,7 @@ def test_a_published_file_loads_by_one_call(deepsea_file: Path) -> None:
     assert values.shape == (2, 5, 1)
     assert not module.training and not any(parameter.is_meta for parameter in module.parameters())
     some = models.load("deepsea", deepsea_file, tracks=[3, 0])(torch.from_numpy(one_hot(CODES)))
-    torch.testing.assert_close(some, values[:, [3, 0]], rtol=1e-6, atol=0)
+    assert_close(some, values[:, [3, 0]], module)
 
 
 def test_what_load_refuses(deepsea_file: Path) -> None:
@@ -82,7 +83,7 @@ def test_the_order_of_bases_is_the_files(deepsea_file: Path) -> None:
     published, other = models.load("deepsea", deepsea_file), models.load("deepsea", deepsea_file, alphabet="ACGT")
     with torch.inference_mode():
         as_published = published(torch.from_numpy(one_hot(CODES)))
-        torch.testing.assert_close(as_published, other(torch.from_numpy(one_hot(swapped))), rtol=1e-6, atol=1e-7)
+        assert_close(as_published, other(torch.from_numpy(one_hot(swapped))), published)
         assert (as_published != other(torch.from_numpy(one_hot(CODES)))).any()
 
 
@@ -237,7 +238,7 @@ def test_a_program_of_ones_own_predicts_and_answers(site: Site, tmp_path: Path) 
     codes = site.genome("tiny").codes(Locus("chrA", 20_000, 21_024))
     with torch.inference_mode():
         expected = module(torch.from_numpy(one_hot(codes))[None]).numpy()
-    np.testing.assert_allclose(load_predictor(site.models, "mine").predict(codes[None]), expected, rtol=1e-6)
+    assert_close(load_predictor(site.models, "mine").predict(codes[None]), expected, module)
     records = predict_tracks(site, "mine", selection="1", regions=[Locus("chrA", 20_256, 20_768)])
     assert records[0].name == "CAGE K562"
     reads = "ACGT"[site.genome("tiny").codes(Locus("chrA", 19_999, 20_000))[0]]

@@ -10,6 +10,7 @@ from scipy.interpolate import BSpline
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.tolerance import assert_close
 from trackserver.errors import DataError
 from trackserver.models import registry
 from trackserver.models.sei import ROW_TENSORS, build, spline_basis, translate
@@ -77,13 +78,13 @@ def test_the_original_code_says_the_same(parity: Path) -> None:
     module, one_hot = load(parity / "sei/tiny.pth"), torch.from_numpy(io["x"])
     forward, reverse = module(one_hot), module(one_hot.flip(1, 2))
     assert forward.shape == (2, 37, 1)
-    assert np.abs(forward[..., 0].numpy() - io["y"]).max() <= 1e-5
-    assert np.abs(((forward + reverse) / 2)[..., 0].numpy() - io["y_rcmean"]).max() <= 1e-5
+    assert_close(forward[..., 0].numpy(), io["y"], module)
+    assert_close(((forward + reverse) / 2)[..., 0].numpy(), io["y_rcmean"], module)
 
 
 def test_the_original_code_has_the_same_splines(parity: Path) -> None:
     theirs = np.load(parity / "sei/tiny.io.npz")["spline_basis"]
-    assert np.abs(spline_basis(256, 16).numpy() - theirs).max() <= 1e-7
+    assert_close(spline_basis(256, 16).numpy(), theirs, 1)
 
 
 @pytest.mark.parametrize(("positions", "splines"), [(256, 16), (256, 4), (64, 10), (2, 4), (9, 9)])
@@ -91,31 +92,31 @@ def test_splines_are_those_of_scipy(positions: int, splines: int) -> None:
     basis = spline_basis(positions, splines)
     assert basis.shape == (positions, splines)
     assert basis.dtype == torch.float32
-    assert np.abs(basis.numpy() - by_scipy(positions, splines)).max() <= 1e-7
-    torch.testing.assert_close(basis.sum(1), torch.ones(positions))
+    assert_close(basis.numpy(), by_scipy(positions, splines), 1)
+    assert_close(basis.sum(1), torch.ones(positions), splines)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model."])
 @torch.inference_mode()
 def test_a_small_network_equals_its_published_form(prefix: str, tmp_path: Path) -> None:
     network, one_hot = Published().eval(), torch.rand(2, 4, 4096)
     torch.save({"state_dict": {prefix + name: t for name, t in network.state_dict().items()}}, tmp_path / "w")
-    torch.testing.assert_close(load(tmp_path / "w")(one_hot), network(one_hot)[:, :, None], atol=1e-6, rtol=0)
+    assert_close(load(tmp_path / "w")(one_hot), network(one_hot)[:, :, None], network)
 
 
 @torch.inference_mode()
 def test_another_order_of_the_bases_in_the_file(weights: Path) -> None:
-    one_hot = torch.rand(1, 4, 4096)
-    values = load(weights, Choice(alphabet="TGCA"))(one_hot)
-    torch.testing.assert_close(values, load(weights)(one_hot.flip(1)), atol=1e-6, rtol=0)
+    one_hot, plain = torch.rand(1, 4, 4096), load(weights)
+    assert_close(load(weights, Choice(alphabet="TGCA"))(one_hot), plain(one_hot.flip(1)), plain)
 
 
 @torch.inference_mode()
 def test_some_profiles_are_those_rows_of_all(weights: Path) -> None:
-    one_hot = torch.rand(2, 4, 4096)
+    one_hot, whole = torch.rand(2, 4, 4096), load(weights)
     part = load(weights, Choice(head="profiles"), [6, 2])
     assert part.head.weight.shape == (2, TRACKS)  # the layer before stays whole
-    torch.testing.assert_close(part(one_hot), load(weights)(one_hot)[:, [6, 2]], atol=1e-6, rtol=0)
+    assert_close(part(one_hot), whole(one_hot)[:, [6, 2]], whole)
 
 
 @torch.inference_mode()
@@ -124,8 +125,9 @@ def test_classes_are_the_profiles_along_their_directions(weights: Path) -> None:
     profiles = load(weights)(one_hot)[..., 0].double()
     expected = (profiles @ rows.double().T / rows.double().norm(dim=1))[:, :, None].float()
     classes = Choice(head="classes", projection=rows)
-    torch.testing.assert_close(load(weights, classes)(one_hot), expected, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(load(weights, classes, [2, 0])(one_hot), expected[:, [2, 0]], atol=1e-6, rtol=1e-6)
+    whole = load(weights, classes)
+    assert_close(whole(one_hot), expected, whole)
+    assert_close(load(weights, classes, [2, 0])(one_hot), expected[:, [2, 0]], whole)
 
 
 @pytest.mark.parametrize(
@@ -207,4 +209,4 @@ def test_the_dilated_sum_starts_from_the_rectified_pair_alone() -> None:
     for i, stage in enumerate(module.stages):
         linear, rectified = stage(x)
         x = F.max_pool1d(linear + rectified, 4) if i < 2 else rectified
-    torch.testing.assert_close(module.trunk(one_hot), x)
+    assert_close(module.trunk(one_hot), x, module)

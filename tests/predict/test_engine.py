@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tolerance import assert_close
 from trackserver.errors import InvalidRequest, Unavailable, UnknownTrack
 from trackserver.genome.sequence import Codes, N, one_hot, reverse_complement, sha256
 from trackserver.models import registry
@@ -46,20 +47,19 @@ def predictor(models: Path, **options: object) -> Predictor:
 
 
 def test_it_says_what_the_module_says(models: Path) -> None:
-    values = predictor(models).predict(CODES)
+    values, module = predictor(models).predict(CODES), registry.load(models, "m")
     with torch.inference_mode():
-        expected = registry.load(models, "m")(torch.from_numpy(one_hot(CODES, 0.25))).numpy()
+        expected = module(torch.from_numpy(one_hot(CODES, 0.25))).numpy()
     assert values.dtype == np.float32
     assert values.shape == (7, 3, 8)
-    np.testing.assert_allclose(values, expected, rtol=1e-6)
+    assert_close(values, expected, module)
 
 
 @pytest.mark.parametrize("how", READINGS)
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])
 def test_the_batch_size_changes_nothing(models: Path, batch_size: int, how: Reading) -> None:
-    one = predictor(models, batch_size=1, reading=how).predict(CODES)
-    other = predictor(models, batch_size=batch_size, reading=how).predict(CODES)
-    np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6)
+    one, other = (predictor(models, batch_size=size, reading=how) for size in (1, batch_size))
+    assert_close(other.predict(CODES), one.predict(CODES), one.module)
 
 
 @pytest.mark.parametrize("how", READINGS)
@@ -68,20 +68,20 @@ def test_some_tracks_say_what_they_say_among_all(models: Path, tracks: tuple[int
     whole = predictor(models, reading=how).predict(CODES)
     some = predictor(models, tracks=tracks, reading=how)
     assert some.tracks == tracks
-    np.testing.assert_allclose(some.predict(CODES), whole[:, list(tracks)], rtol=1e-6)
+    assert_close(some.predict(CODES), whole[:, list(tracks)], some.module)
 
 
 def test_both_strands_averaged_by_hand(models: Path) -> None:
     alone = predictor(models)
     other = alone.predict(reverse_complement(CODES))[:, [0, 2, 1], ::-1]
     expected = (alone.predict(CODES) + other) / 2
-    np.testing.assert_allclose(predictor(models, reading=BOTH).predict(CODES), expected, rtol=1e-6)
+    assert_close(predictor(models, reading=BOTH).predict(CODES), expected, alone.module)
 
 
 def test_both_strands_averaged_say_the_same_of_either_strand(models: Path) -> None:
     both = predictor(models, reading=BOTH)
     other = both.predict(reverse_complement(CODES))[:, [0, 2, 1], ::-1]
-    np.testing.assert_allclose(both.predict(CODES), other, rtol=1e-5)
+    assert_close(both.predict(CODES), other, both.module)
 
 
 def test_equal_alleles_and_places_out_of_reach_differ_by_exactly_nothing(models: Path) -> None:
@@ -135,7 +135,7 @@ def test_shifts_move_the_sequence_and_pad_with_the_unknown_base(models: Path) ->
     left = np.concatenate([CODES[:, 1:], pad[:, :1]], axis=1)
     expected = (alone.predict(right) + alone.predict(CODES) + alone.predict(left)) / 3
     got = predictor(models, reading=Reading(shifts=(2, 0, -1))).predict(CODES)
-    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    assert_close(got, expected, alone.module)
 
 
 def test_squashed_tracks_come_back_in_the_units_of_the_data(models: Path) -> None:
@@ -150,7 +150,7 @@ def test_squashed_tracks_come_back_in_the_units_of_the_data(models: Path) -> Non
     scaled = raw[:, 0] / 0.5
     unclipped = np.where(scaled > 3.36, (scaled - 3.36) ** 2 + 3.36, scaled)
     assert (scaled > 3.36).any() and (scaled < 3.36).any()
-    np.testing.assert_allclose(got[:, 0], unclipped ** (4 / 3), rtol=1e-5)
+    assert_close(got[:, 0], unclipped ** (4 / 3), module)
     np.testing.assert_array_equal(got[:, 1], raw[:, 1])
 
 
@@ -178,5 +178,5 @@ def test_tf32_is_off(models: Path) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_gpu_says_what_the_processor_says(models: Path) -> None:
-    on_gpu = load_predictor(models, "m", device="cuda").predict(CODES)
-    np.testing.assert_allclose(on_gpu, predictor(models).predict(CODES), rtol=1e-4, atol=1e-5)
+    here, on_gpu = predictor(models), load_predictor(models, "m", device="cuda")
+    assert_close(on_gpu.predict(CODES), here.predict(CODES), here.module)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.tolerance import STORED
 from trackserver.genome.assembly import Assembly
 from trackserver.tiles.grid import TILE_SIZE, Grid
 from trackserver.tiles.tileset import TileId
@@ -68,7 +69,7 @@ def test_every_tile_of_every_zoom_is_the_exact_mean(
             got = decode_dense(tileset.tile(TileId("s", zoom, x)))
             assert len(got) == TILE_SIZE
             expected = slow_means(bases, grid, zoom, x)
-            np.testing.assert_allclose(got, expected, atol=1e-6, rtol=1e-6)
+            np.testing.assert_allclose(got, expected, atol=STORED, rtol=STORED)
             compared += np.isfinite(expected).sum()
     assert compared > assembly.length * 1.5
 
@@ -107,7 +108,7 @@ def test_random_files_random_chromosomes(
     x = data.draw(st.integers(0, (1 << zoom) - 1))
     if grid.bin_width(zoom) < 2 * first_level:
         got = decode_dense(BigWigTileset(path, grid, "r").tile(TileId("r", zoom, x)))
-        np.testing.assert_allclose(got, slow_means(bases, grid, zoom, x), atol=1e-6, rtol=1e-6)
+        np.testing.assert_allclose(got, slow_means(bases, grid, zoom, x), atol=STORED, rtol=STORED)
 
 
 def test_coarse_zooms_stay_within_the_stated_bound(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_coarse_zooms_stay_within_the_stated_bound(tmp_path: Path) -> None:
         got = decode_dense(BigWigTileset(path, grid, "l").tile(TileId("l", zoom, 0)))
         expected = slow_means(bases, grid, zoom, 0)
         assert (np.isfinite(got) == np.isfinite(expected)).all()
-        bound = max(2 * level / width * spread, 1e-6)
+        bound = max(2 * level / width * spread, STORED)
         assert np.nanmax(np.abs(got - expected)) <= bound
         coarse += level > 0
     assert coarse >= 2
@@ -163,4 +164,4 @@ def test_real_signal(real_data: Path, zoom: int) -> None:
     known = np.isfinite(blocks).any(axis=1)
     expected = np.full(TILE_SIZE, np.nan)
     expected[known] = np.nanmean(blocks[known], axis=1)
-    np.testing.assert_allclose(got, expected, atol=1e-6, rtol=1e-6)
+    np.testing.assert_allclose(got, expected, atol=STORED, rtol=STORED)

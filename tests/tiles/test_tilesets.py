@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import CHROMSIZES, write_signal
+from tests.tolerance import STORED
 from trackserver.errors import BadTileId, ChromosomesDoNotFit, UnreadableFile
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.genes import read_refgene
@@ -74,7 +75,7 @@ def test_an_effects_array_lies_where_it_belongs(assembly: Assembly, begins: int,
         for number in range(TILE_SIZE):
             held = bases[edges[number] : edges[number + 1]]
             expected = np.nanmean(held) if np.isfinite(held).any() else np.nan
-            np.testing.assert_allclose(got[number], expected, rtol=1e-6)
+            np.testing.assert_allclose(got[number], expected, rtol=STORED)
 
 
 def test_gene_tiles_hold_fourteen_fields_and_absolute_positions(files: Path, assembly: Assembly) -> None:

@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.tolerance import MOST, STORED
 from trackserver.errors import UnreadableFile
 from trackserver.genome.assembly import Assembly
 from trackserver.tiles import kernels
@@ -270,7 +271,7 @@ def test_a_tile_is_the_exact_aggregate_of_its_bases(signal: Signal) -> None:
             for mode in MODES:
                 expected = exact(made.bases, mode, zoom, made.grid)
                 # A deviation is a difference of squares: it has half of float64's digits.
-                rounding = scale * (1e-6 if mode == "std" else 1e-12)
+                rounding = scale * (STORED if mode == "std" else 1e-12)
                 for x in tiles_looked_at(made.grid, zoom):
                     here = slice(x * TILE_SIZE, (x + 1) * TILE_SIZE)
                     assert_close(tile(tileset, zoom, x, mode), expected[here], rounding[here], f"{mode} {zoom}.{x}")
@@ -278,7 +279,7 @@ def test_a_tile_is_the_exact_aggregate_of_its_bases(signal: Signal) -> None:
 
 def assert_close(got: Floats, expected: Floats, rounding: Floats, what: str) -> None:
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg=what)
-    wrong = np.abs(got - expected) > 1e-6 * np.abs(expected) + rounding
+    wrong = np.abs(got - expected) > STORED * np.abs(expected) + rounding
     assert not wrong.any(), f"{what}: bin {wrong.argmax()} is {got[wrong][0]}, not {expected[wrong][0]}"
 
 
@@ -347,16 +348,16 @@ def check_bin(made: Written, summaries: Summaries, zoom: int, number: int, got: 
     around = made.bases[starts[0] : ends[-1]]
     low, high = np.nanmin(around), np.nanmax(around)
     magnitude = max(abs(low), abs(high))  # sums are float32 in the file
-    assert abs(got["mean"] - total / covered) <= 1e-5 * magnitude, what
+    assert abs(got["mean"] - total / covered) <= MOST * magnitude, what
     assert (got["min"], got["max"]) == (low, high), what
     variance = max(squares / covered - (total / covered) ** 2, 0.0)
-    assert abs(got["std"] ** 2 - variance) <= 1e-5 * magnitude**2, what
+    assert abs(got["std"] ** 2 - variance) <= MOST * magnitude**2, what
 
     held = made.bases[begin:end][np.isfinite(made.bases[begin:end])]
     n_cut = summaries.covered[first:last][share < 1].sum()
     guessed = min(1.0, 2 * n_cut / summaries.covered[first:last].sum())
     if held.size:
-        assert abs(got["mean"] - held.mean()) <= guessed * (high - low) + 1e-5 * magnitude, what
+        assert abs(got["mean"] - held.mean()) <= guessed * (high - low) + MOST * magnitude, what
 
 
 def test_summaries_that_no_edge_cuts_are_exact(tmp_path: Path) -> None:
@@ -374,7 +375,7 @@ def test_summaries_that_no_edge_cuts_are_exact(tmp_path: Path) -> None:
     bases = np.concatenate([values, np.full(grid.max_width - held, np.nan)])
     for mode in MODES:
         got = tile(BigWigTileset(tmp_path / "w.bw", grid, "s"), 0, 0, mode)
-        np.testing.assert_allclose(got, exact(bases, mode, 0, grid), rtol=1e-5)
+        np.testing.assert_allclose(got, exact(bases, mode, 0, grid), rtol=MOST)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -391,7 +392,7 @@ def test_values_that_are_no_numbers(tmp_path: Path, bad: float) -> None:
     bases[:3_000] = [1.0, np.nan, 3.0] * 1_000
     for mode in MODES:
         got = tile(BigWigTileset(tmp_path / "odd.bw", grid, "s"), grid.max_zoom, 0, mode)
-        np.testing.assert_allclose(got, exact(bases, mode, grid.max_zoom, grid)[:TILE_SIZE], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(got, exact(bases, mode, grid.max_zoom, grid)[:TILE_SIZE], rtol=STORED)
         assert not np.isinf(tile(BigWigTileset(tmp_path / "odd.bw", grid, "s"), 0, 0, mode)).any()
 
 

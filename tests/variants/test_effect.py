@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.tolerance import FLOAT64, assert_close
 from trackserver.catalogue import effects
 from trackserver.catalogue.questions import ask
 from trackserver.catalogue.site import Site
@@ -46,7 +47,7 @@ def test_ref_is_the_genome_wide_track_and_alt_is_not(shared_site: Site) -> None:
     genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
     found = effect(predictor, genome, assembly, [snv(shared_site, "chrA", 20_011)])
     ((_, swept),) = predicted(predictor, genome, Plan(predictor.card, assembly, (found.locus,)), [0])
-    np.testing.assert_allclose(found.ref, swept, rtol=2e-5, atol=2e-6)
+    assert_close(found.ref, swept, predictor.module)
     assert np.abs(found.delta).max() > 0
     assert found.delta.dtype == np.float32
 
@@ -115,8 +116,8 @@ def test_what_a_change_can_reach_is_all_it_changes(shared_site: Site, position: 
     in_full = effect(predictor, genome, assembly, variants)
     found = effect(predictor, genome, assembly, variants, Cones(1 << 28))
     scale = np.abs(in_full.ref).max()
-    np.testing.assert_allclose(found.ref, in_full.ref, atol=1e-5 * scale)
-    np.testing.assert_allclose(found.delta, in_full.delta, atol=1e-5 * scale)
+    for name in ("ref", "delta"):
+        assert_close(getattr(found, name), getattr(in_full, name), predictor.module, scale=scale)
     assert (found.delta[in_full.delta == 0] == 0).mean() > 0.99
 
 
@@ -129,14 +130,13 @@ def test_strands_and_shifts_are_known_one_by_one(shared_site: Site, growth: int,
     variant = Variant("chrA", 20_011, text, text[0]) if growth else snv(shared_site, "chrA", 20_011)
     found = effect(predictor, genome, assembly, [variant], cones)
     assert len(found.members) == 4
-    scale = np.abs(found.ref).max()
     for name in ("ref", "alt"):
         mean = np.mean([getattr(member, name) for member in found.members], axis=0)
-        np.testing.assert_allclose(mean, getattr(found, name), atol=1e-5 * scale)
+        assert_close(mean, getattr(found, name), predictor.module)
     assert np.std([signed_sizes(member, predictor.card) for member in found.members], axis=0).max() > 0
     alone = load_predictor(shared_site.models, "random", reading=Reading(shifts=(-3,)))
     first = effect(alone, genome, assembly, [variant])
-    np.testing.assert_allclose(found.members[0].delta, first.delta, atol=1e-5 * scale)
+    assert_close(found.members[0].delta, first.delta, predictor.module, scale=np.abs(found.ref).max())
     assert first.members == ()
 
 
@@ -184,10 +184,9 @@ def test_scores_of_an_indel_are_the_mean_of_those_of_its_alignments(shared_site:
     scored = columns(found, predictor.card)
     ref = found.ref.astype(np.float64)
     by_hand = [np.sqrt(((alt - ref) ** 2).sum(axis=1)) for alt in found.alignments]
-    np.testing.assert_allclose(scored["d2"], np.mean(by_hand, axis=0), rtol=1e-12)
-    np.testing.assert_allclose(
-        scored["sad"], np.mean([(alt - ref).sum(axis=1) for alt in found.alignments], axis=0), rtol=1e-9
-    )
+    assert_close(scored["d2"], np.mean(by_hand, axis=0), ref.shape[1], roundoff=FLOAT64)
+    changes = np.mean([(alt - ref).sum(axis=1) for alt in found.alignments], axis=0)
+    assert_close(scored["sad"], changes, ref.shape[1], scale=ref.sum(1).max(), roundoff=FLOAT64)
 
 
 @pytest.mark.parametrize("position", [1, 37, 4096, 20_011, 65_000, 69_999, 70_000])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.tolerance import FLOAT64, assert_close
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.genes import Gene, Genes
 from trackserver.genome.locus import Locus
@@ -80,10 +81,11 @@ def test_as_a_slow_loop_finds_it(n_alignments: int) -> None:
         gene = by_name[change.gene]
         n_bins, ref, alt, folds = slowly(found, gene, change.assay, change.biosample)
         assert (change.n_bins, change.n_tracks) == (n_bins, len(folds) // n_alignments)
-        assert (change.ref, change.alt) == pytest.approx((ref, alt), rel=1e-6)
-        assert change.log2fc == pytest.approx(np.mean(folds), abs=1e-9)
-        interval = (min(folds), max(folds)) if len(folds) > 1 else None
-        assert change.interval == (interval and pytest.approx(interval, abs=1e-9))
+        assert_close((change.ref, change.alt), (ref, alt), n_bins)
+        assert_close(change.log2fc, np.mean(folds), n_bins, scale=1, roundoff=FLOAT64)
+        assert (change.interval is None) == (len(folds) == 1)
+        if change.interval:
+            assert_close(change.interval, (min(folds), max(folds)), n_bins, scale=1, roundoff=FLOAT64)
     assert {(change.gene, change.assay) for change in changes} == {
         ("FORWARD", "CAGE"), ("FORWARD", "RNA-seq"), ("REVERSE", "CAGE"), ("REVERSE", "RNA-seq"),
         ("REVERSE", "PRO-cap"), ("BEGINS BEFORE", "RNA-seq"), ("AT THE EDGE", "CAGE"), ("AT THE EDGE", "PRO-cap"),
