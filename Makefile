@@ -48,7 +48,7 @@ test: install chromium
 
 test-long: test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.processors -n auto --maxprocesses 4 --dist loadfile -m "not alone" \
-	  tests/models tests/predict tests/variants
+	  tests/models tests/predict tests/cone tests/sweep tests/variants
 
 # The browser test skips, saying why, where there is no Chromium and no right to install one.
 .PHONY: chromium

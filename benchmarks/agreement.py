@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pyBigWig
 
-from trackserver.catalogue.comparison import genome_wide, pair
-from trackserver.catalogue.opened import Opened
-from trackserver.catalogue.setup import init_site
+from trackserver.agreement.compare import genome_wide, pair
+from trackserver.catalogue.init import init_site
+from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import OBSERVED, PREDICTED, TilesetRecord
 from trackserver.genome.assembly import known
@@ -77,7 +77,7 @@ def add(site: Site, uid: str, kind: str, sizes: dict[str, int], step: int) -> No
 
 def panning(site: Site, repeats: int) -> dict[str, float]:
     app = create_app(site)
-    app.extensions["trackserver"].tilesets.prepare()
+    app.extensions["trackserver"].tilesets.warm_up()
     client = app.test_client()
     cold = [asked(client, number * 2 * WINDOW) for number in range(1, repeats + 1)]
     panned = [asked(client, 2 * WINDOW + number * WINDOW // 5) for number in range(repeats)]
@@ -102,7 +102,7 @@ def asked(client: Any, start: int) -> float:
 
 
 def whole(site: Site) -> dict[str, float]:
-    opened, began = Opened(site), time.perf_counter()
+    opened, began = TilesetCache(site), time.perf_counter()
     found = genome_wide(site, pair(opened, "predicted-all", "observed-all"))
     return {
         "genome_bins": found["figures"]["n_bins"],

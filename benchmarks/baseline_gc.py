@@ -12,9 +12,9 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
+from trackserver.agreement.metrics import Agreement, agreement
 from trackserver.genome.sequence import Codes
-from trackserver.predict.metrics import Agreement, agreement
-from trackserver.predict.targets import Values, Window, coarser, covered_span, of_fold
+from trackserver.training.targets import Values, Window, coarser, covered_span, of_fold
 
 Floats = NDArray[np.float64]
 

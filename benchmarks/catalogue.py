@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from trackserver.catalogue.init import init_site
 from trackserver.catalogue.pairs import find_pairs
-from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.store import OBSERVED, PREDICTED, TilesetRecord
 from trackserver.web import create_app
 

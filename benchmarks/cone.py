@@ -27,10 +27,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from trackserver.cone.cone import Change, Cone
 from trackserver.models import basenji2, basset, beluga, chrombpnet, deepsea, enformer, sei
 from trackserver.models.card import ModelCard, Track
 from trackserver.models.zoo import read_published
-from trackserver.predict.cone import Change, Cone
 from trackserver.predict.engine import Predictor
 
 NAIVE_BATCH = 32

@@ -77,7 +77,7 @@ class Variants:
     """Substitutions all over the demo's genome, no two the same."""
 
     def __init__(self, site: Site):
-        self.genome, self.assembly = site.genome(site.default_assembly), site.assembly(site.default_assembly)
+        self.genome, self.assembly = site.reference(site.default_assembly).genome, site.assembly(site.default_assembly)
         self.random = random.Random(1)
 
     def next(self) -> str:

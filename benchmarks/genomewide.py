@@ -27,16 +27,17 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from trackserver.genome.assembly import Assembly
-from trackserver.genome.known import known
+from trackserver.genome.known_sequence import known
+from trackserver.genome.regions import intersection, on_bins, whole_genome
 from trackserver.genome.sequence import Genome, build_index
 from trackserver.models import basenji2, compact
 from trackserver.models.along import goes_along
 from trackserver.models.card import ModelCard, Track
 from trackserver.models.zoo import read_published
-from trackserver.predict.chunks import Chunks
 from trackserver.predict.engine import Predictor
-from trackserver.predict.genomewide import Plan, predicted, sweep
-from trackserver.predict.windows import intersection, on_bins, whole_genome
+from trackserver.sweep.chunks import Chunks
+from trackserver.sweep.plan import Plan
+from trackserver.sweep.run import predicted, sweep
 
 HG38_WINDOWS = 26_935  # of 114,688 bp, chromosomes 1 to 22, X and Y
 SIZE = 8192  # of the matrices whose product is the measure

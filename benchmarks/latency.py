@@ -85,7 +85,7 @@ def substitutions(site_path: Path, places: list[str]) -> list[str]:
     from trackserver.genome.sequence import decode
 
     site = Site(site_path)
-    genome = site.genome(site.default_assembly)
+    genome = site.reference(site.default_assembly).genome
     refs = [decode(genome.codes(parse_locus(place))) for place in places]
     stored = [json.loads(path.read_text()) for path in site.effects.glob("*/effect.json")]
     known = {variant for effect in stored for variant in effect["question"]["variants"]}

@@ -31,13 +31,13 @@ import numpy as np
 import pyBigWig
 from tiles_clients import free_port, wait_for
 
-from trackserver.catalogue.setup import init_site
+from trackserver.catalogue.init import init_site
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import add_tileset
+from trackserver.tiles.bigwig import BigWigTileset
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.tileset import parse_tile_id
-from trackserver.tiles.vector import BigWigTileset
 
 CHROMSIZES = {"chrA": 700_000, "chrB": 310_000, "chrC": 123_457}
 TILESETS, VERSIONS = 6, "abc"

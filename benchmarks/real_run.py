@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 from baseline_gc import WIDTHS, gc_baseline
 
-from trackserver.catalogue.learning import training_tracks
+from trackserver.agreement.metrics import Agreement, agreement
+from trackserver.bbi.bigwig import open_bigwig
+from trackserver.catalogue.init import init_site
 from trackserver.catalogue.manifest import read_manifest
-from trackserver.catalogue.prediction import predict_tracks
-from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.tilesets import add_tileset
-from trackserver.predict.metrics import Agreement, agreement
-from trackserver.predict.targets import FoldWindow, TrainingTrack, binned, load_windows, read_folds
-from trackserver.predict.training import train
-from trackserver.tiles.vector import open_bigwig
+from trackserver.sweep.prediction import predict_tracks
+from trackserver.training.site_tracks import training_tracks
+from trackserver.training.targets import FoldWindow, TrainingTrack, binned, load_windows, read_folds
+from trackserver.training.train import TrainingRun, train
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data" / "hg38"
@@ -76,8 +76,8 @@ def real_run(
     tracks = training_tracks(site, "hg38", None)
     folds = read_folds(data / "folds.bed", site.assembly("hg38"))
     clock = time.perf_counter()
-    card = train(tracks, site.genome("hg38"), folds, site.models / MODEL, assembly=site.assembly("hg38"),
-                 minutes=minutes, seed=seed)  # fmt: skip
+    card = train(tracks, site.reference("hg38").genome, folds, site.models / MODEL, assembly=site.assembly("hg38"),
+                 run=TrainingRun(minutes, seed))  # fmt: skip
     seconds["train"] = time.perf_counter() - clock
     tell(f"trained: {seconds['train']:.0f} s, best at step {card.provenance.get('best_step', '?')}")
 
@@ -112,7 +112,7 @@ def served(site: Site, tracks: Sequence[TrainingTrack], windows: Sequence[FoldWi
 def regression(site: Site, tracks: Sequence[TrainingTrack], folds: Sequence[FoldWindow]) -> list[Agreement]:
     paths = [track.path for track in tracks]
     windows = load_windows(
-        folds, paths, site.genome("hg38"), site.assembly("hg38"), step=STEP, flank=lambda length: max(WIDTHS)
+        folds, paths, site.reference("hg38").genome, site.assembly("hg38"), step=STEP, flank=lambda length: max(WIDTHS)
     )
     return gc_baseline(windows, BIN, STEP)
 

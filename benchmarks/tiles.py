@@ -24,8 +24,8 @@ from typing import Any
 from browsing import MAP, Requests, signals, uids, walk
 from tiles_clients import ONE_THREAD, median_ms, serving, visit
 
-from trackserver.catalogue.opened import Opened
-from trackserver.catalogue.setup import init_site
+from trackserver.catalogue.init import init_site
+from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.tiles.tileset import parse_tile_id
@@ -170,7 +170,7 @@ class Bench:
     def remote(self) -> Figures:
         """Range requests of a first tile of a file on the web, nothing of which is known, at each zoom."""
         sys.path.append(str(ROOT))
-        from tests.tiles.origin import serving as origin_serving
+        from tests.sources.origin import serving as origin_serving
 
         site = make_site(self.temporary / "remote", self.folder, len(uids()))
         with origin_serving() as origin:
@@ -181,7 +181,7 @@ class Bench:
             for text in dict.fromkeys(tile for ids in walk(3) for tile in ids if tile.startswith("signal0.")):
                 tile = parse_tile_id(text)._replace(uid="far")
                 origin.asked.clear()
-                opened = Opened(site)
+                opened = TilesetCache(site)
                 opened.tile(opened.get("far"), tile)
                 asked[str(tile)] = len(origin.asked)
         return {"most": max(asked.values()), "median": statistics.median(asked.values()), "tiles": len(asked)}

@@ -30,12 +30,12 @@ Engine = Callable[[list[str]], bytes]
 
 
 def ours(place: Path) -> Engine:
-    from trackserver.catalogue.opened import Opened
+    from trackserver.catalogue.open_tilesets import TilesetCache
     from trackserver.catalogue.site import Site
     from trackserver.tiles.tileset import parse_tile_id
 
-    opened = Opened(Site(place))
-    opened.prepare()  # as a worker does before it is asked; clodius' imports are made by now, too
+    opened = TilesetCache(Site(place))
+    opened.warm_up()  # as a worker does before it is asked; clodius' imports are made by now, too
 
     def body(ids: list[str]) -> bytes:
         asked = [parse_tile_id(text) for text in ids]
@@ -90,7 +90,7 @@ def product(place: Path) -> Flask:
     from trackserver.web import create_app
 
     app = create_app(Site(place))
-    app.extensions["trackserver"].tilesets.prepare()
+    app.extensions["trackserver"].tilesets.warm_up()
     return app
 
 

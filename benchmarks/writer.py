@@ -27,7 +27,7 @@ import pyBigWig
 from browsing import BIN, HG38
 from numpy.typing import NDArray
 
-from trackserver.predict.bigwig import BigWigWriter, writing
+from trackserver.bbi.writer import BigWigWriter, writing
 
 N_BINS = {chrom: -(-size // BIN) for chrom, size in HG38.items()}
 MILLIONS = sum(N_BINS.values()) / 1e6

@@ -11,7 +11,7 @@ import pyBigWig
 import pytest
 from hypothesis import settings
 
-from trackserver.catalogue.setup import init_site
+from trackserver.catalogue.init import init_site
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import add_tileset
@@ -102,10 +102,10 @@ def install_random_model(directory: Path, n_tracks: int = 3, seed: int = 0) -> N
     """A compact network with random weights: 32-bp bins, an 8,192-bp window."""
     import torch
 
-    from trackserver.genome.sequence import sha256
     from trackserver.models import compact
     from trackserver.models.card import ModelCard, Track, write_card
     from trackserver.models.weights import save_weights
+    from trackserver.storage import sha256
 
     directory.mkdir(parents=True)
     torch.manual_seed(seed)

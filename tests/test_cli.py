@@ -82,7 +82,7 @@ def test_the_whole_path_from_the_command_line(tmp_path: Path, files: Path) -> No
     assert [record["uid"] for record in json.loads(predicted.stdout)] == ["first-t0"]
     assert run("predict", "first", "--site", site, "--resume").exit_code == 0
 
-    ref = decode(Site(site).genome("tiny").codes(Locus("chrA", 20_010, 20_011)))
+    ref = decode(Site(site).reference("tiny").genome.codes(Locus("chrA", 20_010, 20_011)))
     variant = f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"
     effect = json.loads(run("variant", "first", variant, "--site", site, "--json").stdout)
     assert effect["tracks"][0]["name"] == "signal"

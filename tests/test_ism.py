@@ -24,7 +24,7 @@ def run(site: Site, *words: str) -> Result:
 def test_a_person_sees_a_picture_and_a_table(site: Site) -> None:
     done = run(site, "random", "chrA:20001-20007")
     assert done.exit_code == 0, done.output
-    letters = decode(site.genome("tiny").codes(Locus("chrA", 20_000, 20_007)))
+    letters = decode(site.reference("tiny").genome.codes(Locus("chrA", 20_000, 20_007)))
     lines = done.stdout.splitlines()
     assert letters in lines and "█" in done.stdout
     rows = [line.split() for line in lines if line.startswith("20,00")]

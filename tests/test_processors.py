@@ -7,12 +7,12 @@ import subprocess
 import pytest
 
 from tests.processors import LEVELS, Level, lacks, run
-from trackserver.models.registry import ARCHITECTURES
+from trackserver.models.registry import architectures
 
-SAMPLED = (*(f"tests/models/test_{name}.py" for name in ("along", *ARCHITECTURES)), "tests/predict/test_cone.py",
+SAMPLED = (*(f"tests/models/test_{name}.py" for name in ("along", *architectures())), "tests/cone/test_cone.py",
            "tests/test_tolerance.py")  # fmt: skip
 # Networks against their published form, windows along a sequence, the cone, and float32 against float64.
-OF_EACH = ("tests/predict/test_cone.py::test_it_says_what_two_full_predictions_say[{}-forward]",
+OF_EACH = ("tests/cone/test_cone.py::test_it_says_what_two_full_predictions_say[{}-forward]",
            "tests/test_tolerance.py::test_a_run_is_within_half_of_it_of_float64[{}]")  # fmt: skip
 
 
@@ -26,6 +26,6 @@ def test_numbers_are_the_same_at_each_instruction_level(level: Level, monkeypatc
     done = run(level, words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
     assert done.returncode == 0, done.stdout
     passed = {line.split(" PASSED")[0] for line in done.stdout.splitlines() if " PASSED" in line}
-    for name in ARCHITECTURES:
+    for name in architectures():
         assert any(test.startswith(f"tests/models/test_{name}.py::") for test in passed), done.stdout
         assert {test.format(name) for test in OF_EACH} <= passed, done.stdout

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.predict.test_cone import CASES, Case, predictor, window
+from tests.cone.test_cone import CASES, Case, predictor, window
 from tests.tolerance import FLOAT32, FLOAT64, MOST, C, assert_close, terms_of, tolerance
 
 EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

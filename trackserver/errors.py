@@ -8,7 +8,8 @@ The families are what a caller does about it: ask for something that exists (`No
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -291,6 +292,15 @@ class NeedsTorch(Unavailable):
             "This server runs without torch, so it serves tracks but cannot predict; "
             "install it with: pip install 'trackserver[models]'."
         )
+
+
+@contextmanager
+def needing_torch() -> Iterator[None]:
+    """Raise NeedsTorch where torch, or what comes with it, cannot be imported in this block."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise NeedsTorch() from error
 
 
 class NeedsRay(Unavailable):

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from trackserver.catalogue.comparison import genome_wide, pair
-from trackserver.catalogue.opened import Opened
+from trackserver.agreement.compare import genome_wide, pair
+from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -76,7 +76,7 @@ def test_the_margin_says_how_well_a_pair_agrees_in_view(server: Server, open_pag
 
 def test_the_genome_wide_figure_is_of_the_test_fold(server: Server, open_page: Open, demo_site: Site) -> None:
     predicted, observed = pairs(demo_site)[1]
-    made = genome_wide(demo_site, pair(Opened(demo_site), predicted, observed))
+    made = genome_wide(demo_site, pair(TilesetCache(demo_site), predicted, observed))
     page = open_page(f"{server[0]}/#{WINDOW}")
     badge = row_of(page, predicted).get_by_test_id("agreement")
     expect(badge).to_contain_text(f"genome-wide r={made['folds']['test']['pearson']:.2f}(test fold)")

@@ -24,7 +24,7 @@ from playwright.sync_api import Page, Route
 
 from tests.browser.conftest import serving
 from tests.conftest import CHROMSIZES, refgene_line
-from trackserver.catalogue.setup import init_site
+from trackserver.catalogue.init import init_site
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import add_tileset

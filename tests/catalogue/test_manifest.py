@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_signal
-from trackserver.catalogue.adding import add_all, add_each
+from trackserver.catalogue.add import add_all, add_each
 from trackserver.catalogue.facets import Index, Wanted
-from trackserver.catalogue.learning import training_tracks
+from trackserver.catalogue.init import init_site
 from trackserver.catalogue.manifest import Listed, read_list, read_manifest, read_table, written
 from trackserver.catalogue.pairs import find_pairs
-from trackserver.catalogue.prediction import uid
-from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.errors import DataError, InvalidRequest
 from trackserver.models.card import ModelCard
+from trackserver.sweep.prediction import uid
+from trackserver.training.site_tracks import training_tracks
 
 TWO = """
 assembly = "tiny"

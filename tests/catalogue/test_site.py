@@ -7,10 +7,11 @@ import pytest
 from tests.conftest import write_signal
 from trackserver import config
 from trackserver.catalogue.check import check_site
-from trackserver.catalogue.setup import init_site
+from trackserver.catalogue.init import init_site
 from trackserver.catalogue.site import Site, create_site, find_site
 from trackserver.catalogue.store import TilesetRecord
-from trackserver.catalogue.tilesets import add_tileset, uid_for
+from trackserver.catalogue.tilesets import add_tileset
+from trackserver.catalogue.uids import uid_for
 from trackserver.errors import (
     ChromosomesDoNotFit,
     DataError,
@@ -49,7 +50,7 @@ def test_a_site_by_name_needs_no_files(tmp_path: Path) -> None:
     site = init_site(tmp_path / "s", "hg38")
     assert site.assembly("hg38").chroms[0] == "chr1"
     with pytest.raises(InvalidRequest, match="no sequence of hg38"):
-        site.genome("hg38")
+        _ = site.reference("hg38").genome
 
 
 def test_a_site_by_its_fasta_alone(tmp_path: Path, files: Path) -> None:

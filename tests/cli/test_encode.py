@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.catalogue.encode_portal import StandIn, site_with, standing_in
+from tests.encode.portal import StandIn, site_with, standing_in
 from trackserver.catalogue.site import Site
 from trackserver.cli import main
 

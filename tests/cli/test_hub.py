@@ -10,7 +10,7 @@ import pyBigWig
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.catalogue.hub_rules import (
+from tests.hubs.rules import (
     LEFT_OUT,
     SIZES,
     VIEWCONF,
@@ -20,10 +20,10 @@ from tests.catalogue.hub_rules import (
     make_hub_site,
     read_igv,
 )
-from trackserver.catalogue import headers
 from trackserver.catalogue.site import Site
 from trackserver.cli import main
 from trackserver.errors import UnreadableFile
+from trackserver.hubs import headers
 
 BASE = "https://lab.example.org/hub"
 

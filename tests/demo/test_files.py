@@ -11,7 +11,7 @@ from trackserver.genome.assembly import from_chromsizes
 from trackserver.genome.genes import read_refgene
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import Genome, build_index
-from trackserver.predict.targets import read_folds
+from trackserver.training.targets import read_folds
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from trackserver.genome.variant import Variant
 
 torch = pytest.importorskip("torch")
 
+from trackserver.cone.cone import Cones  # noqa: E402
 from trackserver.models import registry  # noqa: E402
 from trackserver.models.card import read_card  # noqa: E402
-from trackserver.predict.cone import Cones  # noqa: E402
 from trackserver.predict.engine import Predictor  # noqa: E402
 from trackserver.variants.effect import effect  # noqa: E402
 from trackserver.variants.mutagenesis import Mutagenesis, mutagenesis, preview  # noqa: E402
-from trackserver.variants.scores import columns, rank  # noqa: E402
+from trackserver.variants.scores import rank  # noqa: E402
 
 HERE = Path(demo.__file__).parent
 AROUND = 25  # bp beside the sites that nothing was planted in
@@ -103,7 +103,7 @@ def test_breaking_a_gata_site_shows_in_its_own_tracks_first(
 ) -> None:
     """Accessibility, GATA1 binding and the mark of the erythroid-like cells; CTCF and the other cells come last."""
     said = effect(predictor, fasta, genome.assembly, [shown.variant])
-    ranked = rank(said, predictor.card, columns(said, predictor.card))
+    ranked = rank(said)
     assert {scores.index for scores in ranked[:2]} == {DNASE, GATA1}
     assert ranked[0].log2fc < -5 * NOTABLE
     assert (
@@ -127,7 +127,7 @@ def test_a_base_far_from_all_that_was_planted_is_called_neutral(
         said = effect(
             predictor, fasta, genome.assembly, [Variant(TEST_CHROM, at + 1, BASES[ref], BASES[(ref + 2) % 4])]
         )
-        assert max(abs(scores.log2fc) for scores in rank(said, predictor.card, columns(said, predictor.card))) < NOTABLE
+        assert max(abs(scores.log2fc) for scores in rank(said)) < NOTABLE
 
 
 def test_the_synthetic_genome_is_what_is_asked_about(predictor: Predictor, genome: SyntheticGenome) -> None:

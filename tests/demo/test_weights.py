@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 from trackserver.models import registry  # noqa: E402
 from trackserver.models.card import read_card  # noqa: E402
 from trackserver.predict.engine import Predictor  # noqa: E402
-from trackserver.predict.training import read_recipe  # noqa: E402
+from trackserver.training.train import read_recipe  # noqa: E402
 
 HERE = Path(demo.__file__).parent
 

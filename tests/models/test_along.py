@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from tests.tolerance import FLOAT64, assert_close
 from trackserver.errors import InvalidRequest
-from trackserver.genome.sequence import Codes, N, sha256
+from trackserver.genome.sequence import Codes, N
 from trackserver.models import along, basset, beluga, chrombpnet, compact, deepsea, registry
 from trackserver.models.along import Windows, count_windows, each_window, goes_along
 from trackserver.models.card import ModelCard, Track, write_card
 from trackserver.models.weights import save_weights
 from trackserver.predict.engine import Predictor
-from trackserver.predict.reading import Reading
+from trackserver.predict.ensemble import Ensemble
+from trackserver.storage import sha256
 
 WIDTHS = (8, 12, 16)
 PAIRED = (Track(0, "a"), Track(1, "b", strand="+", strand_pair=2), Track(2, "b", strand="-", strand_pair=1))
@@ -91,12 +92,12 @@ def network(case: Case) -> nn.Module:
     return module.eval()
 
 
-def predictor(case: Case, reading: Reading = Reading(), batch_size: int = 4) -> Predictor:  # noqa: B008  (frozen)
+def predictor(case: Case, ensemble: Ensemble = Ensemble(), batch_size: int = 4) -> Predictor:  # noqa: B008  (frozen)
     tracks = PAIRED if case.tracks == 3 else (Track(0, "a"),)
     card = ModelCard(
         case.name, "deepsea", "M", ("hg38",), case.window, case.crop, case.bin_width, tracks, {}, "", n_value=0.25
     )
-    return Predictor(card, network(case), "cpu", batch_size, reading)
+    return Predictor(card, network(case), "cpu", batch_size, ensemble)
 
 
 def sequences(case: Case, n: int, batch: int = 1) -> Codes:
@@ -157,7 +158,7 @@ def test_but_for_rounding_nothing_differs(case: Case) -> None:
 @pytest.mark.parametrize("case", SHARING, ids=lambda case: case.id)
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
 def test_both_strands(case: Case, batch_size: int) -> None:
-    asked, codes = predictor(case, Reading(both_strands=True), batch_size), sequences(case, 7, 3)
+    asked, codes = predictor(case, Ensemble(both_strands=True), batch_size), sequences(case, 7, 3)
     assert asked.reads(codes.shape[1])
     expected = end_to_end(asked.predict(one_by_one(codes, case.window, case.stride)), 3)
     assert_close(asked.predict(codes), expected, asked.module)
@@ -310,7 +311,7 @@ def test_a_predictor_reads_single_windows_where_a_module_does_not_go_along() -> 
 
 def test_shifted_windows_are_read_one_by_one() -> None:
     """What moves into a shifted window is unknown sequence, not its neighbour's."""
-    asked = predictor(CASES[3], Reading(shifts=(0, 1)))
+    asked = predictor(CASES[3], Ensemble(shifts=(0, 1)))
     assert [asked.reads(1000 + i * CASES[3].stride) for i in range(2)] == [True, False]
 
 

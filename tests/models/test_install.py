@@ -21,7 +21,6 @@ from click.testing import CliRunner
 
 from tests.tolerance import assert_close
 from trackserver import models
-from trackserver.catalogue.prediction import predict_tracks
 from trackserver.catalogue.site import Site
 from trackserver.cli import main
 from trackserver.errors import DataError, InvalidRequest, NotFound, UnknownTrack
@@ -31,6 +30,7 @@ from trackserver.models import beluga, deepsea, registry
 from trackserver.models.install import Source, copy_model, install
 from trackserver.models.zoo import Published, published, read_own_card, read_published
 from trackserver.predict.engine import load_predictor
+from trackserver.sweep.prediction import predict_tracks
 
 CODES = np.random.default_rng(0).integers(0, 4, (2, 1000), dtype=np.uint8)
 
@@ -235,13 +235,13 @@ def test_a_program_of_ones_own_predicts_and_answers(site: Site, tmp_path: Path) 
         main, ["models", "install", "mine", str(tmp_path / "m.pt2"), "--card", str(tmp_path / "mine.toml"), *where]
     )
     assert asked.exit_code == 0, asked.output
-    codes = site.genome("tiny").codes(Locus("chrA", 20_000, 21_024))
+    codes = site.reference("tiny").genome.codes(Locus("chrA", 20_000, 21_024))
     with torch.inference_mode():
         expected = module(torch.from_numpy(one_hot(codes))[None]).numpy()
     assert_close(load_predictor(site.models, "mine").predict(codes[None]), expected, module)
     records = predict_tracks(site, "mine", selection="1", regions=[Locus("chrA", 20_256, 20_768)])
     assert records[0].name == "CAGE K562"
-    reads = "ACGT"[site.genome("tiny").codes(Locus("chrA", 19_999, 20_000))[0]]
+    reads = "ACGT"[site.reference("tiny").genome.codes(Locus("chrA", 19_999, 20_000))[0]]
     asked = run(main, ["variant", "mine", f"chrA:20000:{reads}:{'C' if reads == 'A' else 'A'}", "--json", *where])
     assert asked.exit_code == 0, asked.output
     assert json.loads(asked.stdout)["provenance"]["model"] == "mine"

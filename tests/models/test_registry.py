@@ -9,11 +9,11 @@ import torch
 
 from tests.tolerance import assert_close
 from trackserver.errors import DataError, NeedsTorch, UnknownModel, UnknownTrack
-from trackserver.genome.sequence import sha256
 from trackserver.models import registry
 from trackserver.models.card import ModelCard, Track, read_card, write_card
 from trackserver.models.compact import Compact, CompactConfig
 from trackserver.models.weights import save_weights
+from trackserver.storage import sha256
 
 TINY = CompactConfig(8, 7, 2, (8,), (2,), 3, (1, 2), 4, 8, 0.0)
 TRACKS = tuple(Track(i, f"t{i}") for i in range(5))

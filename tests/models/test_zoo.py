@@ -11,7 +11,7 @@ import pytest
 from trackserver.errors import DataError, NotFound
 from trackserver.models.card import Track, geometry_problem
 from trackserver.models.labels import read_labels
-from trackserver.models.registry import ARCHITECTURES
+from trackserver.models.registry import architecture
 from trackserver.models.zoo import Published, published, read_own_card, read_published
 
 OWN = """\
@@ -45,7 +45,7 @@ def test_older_models_come_first_and_species_together() -> None:
 
 @pytest.mark.parametrize("about", published().values(), ids=list(published()))
 def test_a_card_is_whole_and_possible(about: Published) -> None:
-    assert about.architecture in ARCHITECTURES
+    assert architecture(about.architecture)
     assert not geometry_problem(about.window, about.crop, about.bin_width)
     assert about.shortest is None or not geometry_problem(about.shortest, about.crop, about.bin_width)
     assert about.n_tracks > 0 and about.placement == "centre"
@@ -132,6 +132,6 @@ def test_a_wrong_card_says_what_is_wrong(tmp_path: Path, text: str, said: str) -
 
 
 def test_the_zoo_its_labels_and_downloads_need_no_torch() -> None:
-    modules = "trackserver.models.zoo, trackserver.models.labels, trackserver.models.download"
+    modules = "trackserver.models.zoo, trackserver.models.labels, trackserver.sources.download"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,20 +9,21 @@ import torch
 
 from tests.tolerance import assert_close
 from trackserver.errors import InvalidRequest, Unavailable, UnknownTrack
-from trackserver.genome.sequence import Codes, N, one_hot, reverse_complement, sha256
+from trackserver.genome.sequence import Codes, N, one_hot, reverse_complement
 from trackserver.models import registry
 from trackserver.models.card import ModelCard, Squash, Track, write_card
 from trackserver.models.compact import Compact, CompactConfig, Residual
 from trackserver.models.weights import save_weights
 from trackserver.predict.engine import Predictor, load_predictor, resolve_device
-from trackserver.predict.reading import Reading, reading
+from trackserver.predict.ensemble import Ensemble, EnsembleOptions
+from trackserver.storage import sha256
 
 TINY = CompactConfig(8, 7, 2, (8,), (2,), 3, (1, 2), 4, 8, 0.3)
 TRACKS = (Track(0, "a"), Track(1, "b", strand="+", strand_pair=2), Track(2, "b", strand="-", strand_pair=1))
 RANDOM = np.random.default_rng(0)
 CODES = RANDOM.integers(0, 5, (7, 64), dtype=np.uint8)
-BOTH = Reading(both_strands=True)
-READINGS = [Reading(), BOTH, Reading(both_strands=True, shifts=(1, 0, -3))]
+BOTH = Ensemble(both_strands=True)
+READINGS = [Ensemble(), BOTH, Ensemble(both_strands=True, shifts=(1, 0, -3))]
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +58,16 @@ def test_it_says_what_the_module_says(models: Path) -> None:
 
 @pytest.mark.parametrize("how", READINGS)
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])
-def test_the_batch_size_changes_nothing(models: Path, batch_size: int, how: Reading) -> None:
-    one, other = (predictor(models, batch_size=size, reading=how) for size in (1, batch_size))
+def test_the_batch_size_changes_nothing(models: Path, batch_size: int, how: Ensemble) -> None:
+    one, other = (predictor(models, batch_size=size, ensemble=how) for size in (1, batch_size))
     assert_close(other.predict(CODES), one.predict(CODES), one.module)
 
 
 @pytest.mark.parametrize("how", READINGS)
 @pytest.mark.parametrize("tracks", [(2,), (1, 0), (0, 1, 2)])
-def test_some_tracks_say_what_they_say_among_all(models: Path, tracks: tuple[int, ...], how: Reading) -> None:
-    whole = predictor(models, reading=how).predict(CODES)
-    some = predictor(models, tracks=tracks, reading=how)
+def test_some_tracks_say_what_they_say_among_all(models: Path, tracks: tuple[int, ...], how: Ensemble) -> None:
+    whole = predictor(models, ensemble=how).predict(CODES)
+    some = predictor(models, tracks=tracks, ensemble=how)
     assert some.tracks == tracks
     assert_close(some.predict(CODES), whole[:, list(tracks)], some.module)
 
@@ -75,11 +76,11 @@ def test_both_strands_averaged_by_hand(models: Path) -> None:
     alone = predictor(models)
     other = alone.predict(reverse_complement(CODES))[:, [0, 2, 1], ::-1]
     expected = (alone.predict(CODES) + other) / 2
-    assert_close(predictor(models, reading=BOTH).predict(CODES), expected, alone.module)
+    assert_close(predictor(models, ensemble=BOTH).predict(CODES), expected, alone.module)
 
 
 def test_both_strands_averaged_say_the_same_of_either_strand(models: Path) -> None:
-    both = predictor(models, reading=BOTH)
+    both = predictor(models, ensemble=BOTH)
     other = both.predict(reverse_complement(CODES))[:, [0, 2, 1], ::-1]
     assert_close(both.predict(CODES), other, both.module)
 
@@ -116,15 +117,15 @@ def test_wrong_options_are_refused(models: Path) -> None:
     card = registry.card(models, "m")
     for asked in ({"ensemble": ("shift",)}, {"shifts": (64,)}, {"shifts": ()}, {"shifts": (1, 1)}):
         with pytest.raises(InvalidRequest):
-            reading(card, **asked)  # type: ignore[arg-type]
+            EnsembleOptions(**asked).of(card)  # type: ignore[arg-type]
 
 
 def test_how_a_model_is_read_by_default_is_its_authors_way(models: Path) -> None:
     card = registry.card(models, "m")
-    assert reading(card) == Reading() == reading(card, ("none",))
+    assert EnsembleOptions().of(card) == Ensemble() == EnsembleOptions(("none",)).of(card)
     average = replace(card, strands="average")
-    assert reading(average) == Reading(both_strands=True) == reading(card, ("rc",))
-    assert reading(average, ("none",), (-1, 0)) == Reading(shifts=(-1, 0))
+    assert EnsembleOptions().of(average) == Ensemble(both_strands=True) == EnsembleOptions(("rc",)).of(card)
+    assert EnsembleOptions(("none",), (-1, 0)).of(average) == Ensemble(shifts=(-1, 0))
 
 
 def test_shifts_move_the_sequence_and_pad_with_the_unknown_base(models: Path) -> None:
@@ -134,7 +135,7 @@ def test_shifts_move_the_sequence_and_pad_with_the_unknown_base(models: Path) ->
     right = np.concatenate([pad, CODES[:, :-2]], axis=1)
     left = np.concatenate([CODES[:, 1:], pad[:, :1]], axis=1)
     expected = (alone.predict(right) + alone.predict(CODES) + alone.predict(left)) / 3
-    got = predictor(models, reading=Reading(shifts=(2, 0, -1))).predict(CODES)
+    got = predictor(models, ensemble=Ensemble(shifts=(2, 0, -1))).predict(CODES)
     assert_close(got, expected, alone.module)
 
 
@@ -143,10 +144,10 @@ def test_squashed_tracks_come_back_in_the_units_of_the_data(models: Path) -> Non
     card = registry.card(models, "m")
     squashed = tuple(replace(track, squash=Squash(0.5, 3.36, 4 / 3) if track.index else None) for track in card.tracks)
     card, module = replace(card, tracks=squashed), registry.load(models, "m")
-    raw = Predictor(card, module, "cpu", reading=Reading(both_strands=True, squashed=True), tracks=(2, 0)).predict(
+    raw = Predictor(card, module, "cpu", ensemble=Ensemble(both_strands=True, squashed=True), tracks=(2, 0)).predict(
         CODES
     )
-    got = Predictor(card, module, "cpu", reading=Reading(both_strands=True), tracks=(2, 0)).predict(CODES)
+    got = Predictor(card, module, "cpu", ensemble=Ensemble(both_strands=True), tracks=(2, 0)).predict(CODES)
     scaled = raw[:, 0] / 0.5
     unclipped = np.where(scaled > 3.36, (scaled - 3.36) ** 2 + 3.36, scaled)
     assert (scaled > 3.36).any() and (scaled < 3.36).any()
@@ -156,7 +157,7 @@ def test_squashed_tracks_come_back_in_the_units_of_the_data(models: Path) -> Non
 
 def test_a_track_there_is_not(models: Path) -> None:
     with pytest.raises(UnknownTrack):
-        predictor(models, tracks=[7], reading=BOTH)
+        predictor(models, tracks=[7], ensemble=BOTH)
 
 
 def test_devices() -> None:

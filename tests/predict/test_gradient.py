@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.predict.test_cone import CASES, SHIFTED, Case, network, window
+from tests.cone.test_cone import CASES, SHIFTED, Case, network, window
 from tests.tolerance import assert_close
 from trackserver.errors import InvalidRequest
 from trackserver.genome.sequence import Codes
 from trackserver.models.card import ModelCard, Squash, Track
 from trackserver.predict.engine import Predictor
+from trackserver.predict.ensemble import Ensemble
 from trackserver.predict.gradient import MOST_TRACKS, saliency, slopes
-from trackserver.predict.reading import Reading
 
 STEP = 1e-5
 
@@ -42,13 +42,13 @@ class Precise(Predictor):
         return self.average(outputs)[0].numpy()
 
 
-def precise(case: Case, reading: Reading = Reading(), squash: Squash | None = None) -> Precise:  # noqa: B008
+def precise(case: Case, ensemble: Ensemble = Ensemble(), squash: Squash | None = None) -> Precise:  # noqa: B008
     pairs = (None, 2, 1) if case.tracks == 3 else (None,) * case.tracks
     tracks = tuple(Track(i, f"t{i}", strand_pair=pairs[i], squash=squash) for i in range(case.tracks))
     card = ModelCard(
         case.name, "compact", "M", ("hg38",), case.window, case.crop, case.bin_width, tracks, {}, "", n_value=0.25
     )
-    return Precise(card, copy.deepcopy(network(case)).double(), "cpu", 4, reading)
+    return Precise(card, copy.deepcopy(network(case)).double(), "cpu", 4, ensemble)
 
 
 def known(length: int) -> Codes:

@@ -12,16 +12,16 @@ import torch
 
 from tests.tolerance import assert_close
 from trackserver import models
-from trackserver.catalogue import effects
-from trackserver.catalogue.prediction import How, predict_tracks
-from trackserver.catalogue.questions import ask
-from trackserver.catalogue.setup import init_site
+from trackserver.catalogue.init import init_site
 from trackserver.catalogue.site import Site
+from trackserver.effects import effects
+from trackserver.effects.question import EffectRequest, effect_question
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import decode, one_hot, reverse_complement
 from trackserver.models.card import ModelCard
 from trackserver.models.install import Source, install
 from trackserver.models.zoo import read_published
+from trackserver.sweep.prediction import How, predict_tracks
 
 SIZES = {"chr1": 700_000, "chrM": 16_569}
 
@@ -106,13 +106,13 @@ def test_predict_and_variant_say_what_the_network_says(case: Case, parity: Path,
 
 def _check_variant(case: Case, site: Site, card: ModelCard, by_hand: ByHand, chrom: str, position: int) -> None:
     assembly = card.assemblies[0]
-    ref = decode(site.genome(assembly).codes(Locus(chrom, position - 1, position)))
+    ref = decode(site.reference(assembly).genome.codes(Locus(chrom, position - 1, position)))
     alt = "C" if ref == "A" else "A"
-    question = ask(site, card.id, assembly, [f"{chrom}:{position}:{ref}:{alt}"])
+    question = effect_question(site, EffectRequest(card.id, assembly, [f"{chrom}:{position}:{ref}:{alt}"]))
     found = effects.compute(site, question)
     length = card.window_on(SIZES[chrom])
     start = position - 1 - (length // 2 - 1)  # 0-based L / 2 - 1
-    codes = site.genome(assembly).codes(Locus(chrom, start, start + length))
+    codes = site.reference(assembly).genome.codes(Locus(chrom, start, start + length))
     changed = codes.copy()
     changed[length // 2 - 1] = "ACGT".index(alt)
     shown = slice((found["origin"] - start - card.crop) // card.bin_width, None)
@@ -131,7 +131,7 @@ def _check_tracks(case: Case, site: Site, card: ModelCard, by_hand: ByHand, chro
     with pyBigWig.open(str(site.inside(record.path))) as reader:
         got = np.array(reader.values(chrom, region.start, region.end))
     length = card.window_on(SIZES[chrom])
-    codes = site.genome(card.assemblies[0]).codes(
+    codes = site.reference(card.assemblies[0]).genome.codes(
         Locus(chrom, region.start - card.crop, region.start - card.crop + length)
     )
     expected = by_hand(codes)[0]

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from trackserver.errors import BadTileId, ChromosomesDoNotFit, UnreadableFile
 from trackserver.genome.assembly import Assembly
+from trackserver.sources.source import LocalSource
 from trackserver.tiles import bigbed
 from trackserver.tiles.bed import MOST_ENTRIES_A_TILE, BedTileset
 from trackserver.tiles.bigbed import BigBedTileset, check_bigbed
 from trackserver.tiles.grid import Grid
-from trackserver.tiles.source import LocalSource
 from trackserver.tiles.tileset import TileId
 
 Row = tuple[str, int, int, str]

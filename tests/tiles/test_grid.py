@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tests.tolerance import STORED
 from trackserver.genome.assembly import Assembly
+from trackserver.tiles.bigwig import BigWigTileset
 from trackserver.tiles.grid import TILE_SIZE, Grid
 from trackserver.tiles.tileset import TileId
-from trackserver.tiles.vector import BigWigTileset
 from trackserver.tiles.wire import decode_dense
 
 HG38_LENGTH = 3_088_286_401

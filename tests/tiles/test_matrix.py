@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trackserver.errors import BadTileId, ChromosomesDoNotFit, FileChanged, InvalidRequest, UnreadableFile
 from trackserver.genome.assembly import Assembly
-from trackserver.tiles.cache import ByteCache
+from trackserver.sources.cache import ByteCache
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.hdf5 import runs
 from trackserver.tiles.matrix import SIDE, MatrixTileset, check_matrix

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trackserver.errors import BadTileId, ChromosomesDoNotFit, UnreadableFile
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
-from trackserver.tiles.array import ArrayTileset
+from trackserver.tiles.bins import ArrayTileset
 from trackserver.tiles.grid import TILE_SIZE, Grid
 from trackserver.tiles.multivec import MultivecArrayTileset, MultivecTileset, check_multivec
 from trackserver.tiles.tileset import TileId

@@ -8,16 +8,17 @@ import pytest
 
 from tests.conftest import CHROMSIZES, write_signal
 from tests.tolerance import STORED
+from trackserver.bbi.bigwig import check_bigwig
 from trackserver.errors import BadTileId, ChromosomesDoNotFit, UnreadableFile
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.genes import read_refgene
 from trackserver.genome.locus import Locus
 from trackserver.tiles import wire
 from trackserver.tiles.annotation import MOST_GENES_A_TILE, ChromSizesTileset, GenesTileset
-from trackserver.tiles.array import ArrayTileset
+from trackserver.tiles.bigwig import BigWigTileset
+from trackserver.tiles.bins import ArrayTileset
 from trackserver.tiles.grid import TILE_SIZE, Grid
 from trackserver.tiles.tileset import TileId, parse_tile_id
-from trackserver.tiles.vector import BigWigTileset, check_bigwig
 
 
 def test_tile_ids() -> None:

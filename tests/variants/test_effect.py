@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from tests.tolerance import FLOAT64, assert_close
-from trackserver.catalogue import effects
-from trackserver.catalogue.questions import ask
 from trackserver.catalogue.site import Site
+from trackserver.cone.cone import Cones
+from trackserver.effects import effects
+from trackserver.effects.question import EffectRequest, effect_question
+from trackserver.effects.tilesets import open_effect_tileset
 from trackserver.errors import (
     BadVariant,
     InvalidRequest,
@@ -25,26 +27,25 @@ from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import decode
 from trackserver.genome.variant import Variant, haplotype
 from trackserver.models.compact import margin, read_config
-from trackserver.predict.cone import Cones
 from trackserver.predict.engine import load_predictor
-from trackserver.predict.genomewide import Plan, predicted
-from trackserver.predict.reading import Reading
+from trackserver.predict.ensemble import Ensemble, EnsembleOptions
+from trackserver.sweep.plan import Plan
+from trackserver.sweep.run import predicted
 from trackserver.tiles.tileset import TileId
 from trackserver.tiles.wire import decode_dense
 from trackserver.variants.effect import SHARED, check_known, effect, input_window, output_bins, window_around
-from trackserver.variants.scores import columns
-from trackserver.variants.trust import signed_sizes
+from trackserver.variants.warnings import signed_sizes
 
 
 def snv(site: Site, chrom: str, position: int) -> Variant:
-    ref = decode(site.genome("tiny").codes(Locus(chrom, position - 1, position)))
+    ref = decode(site.reference("tiny").genome.codes(Locus(chrom, position - 1, position)))
     return Variant(chrom, position, ref, "A" if ref != "A" else "C")
 
 
 def test_ref_is_the_genome_wide_track_and_alt_is_not(shared_site: Site) -> None:
     """An effect's bins lie on the genome-wide grid, so REF equals the swept track."""
     predictor = load_predictor(shared_site.models, "random")
-    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    genome, assembly = shared_site.reference("tiny").genome, shared_site.assembly("tiny")
     found = effect(predictor, genome, assembly, [snv(shared_site, "chrA", 20_011)])
     ((_, swept),) = predicted(predictor, genome, Plan(predictor.card, assembly, (found.locus,)), [0])
     assert_close(found.ref, swept, predictor.module)
@@ -55,7 +56,7 @@ def test_ref_is_the_genome_wide_track_and_alt_is_not(shared_site: Site) -> None:
 def test_where_the_change_cannot_reach_delta_is_exactly_zero(shared_site: Site) -> None:
     predictor = load_predictor(shared_site.models, "random")
     variant = snv(shared_site, "chrA", 20_011)
-    found = effect(predictor, shared_site.genome("tiny"), shared_site.assembly("tiny"), [variant])
+    found = effect(predictor, shared_site.reference("tiny").genome, shared_site.assembly("tiny"), [variant])
     reach = margin(read_config(predictor.card.config)) + 32
     starts = found.locus.start + 32 * np.arange(found.delta.shape[1])
     outside = (starts + 32 <= variant.start - reach) | (starts > variant.start + reach)
@@ -67,7 +68,7 @@ def test_swapping_the_alleles_turns_delta_around(shared_site: Site) -> None:
     """ALT of a variant is REF of its inverse: the same arithmetic on the same sequences."""
     predictor = load_predictor(shared_site.models, "random")
     variant = snv(shared_site, "chrA", 20_011)
-    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    genome, assembly = shared_site.reference("tiny").genome, shared_site.assembly("tiny")
     found = effect(predictor, genome, assembly, [variant])
     window = input_window(predictor.card, [variant], assembly)
     changed = variant.apply(genome.codes(window), window)
@@ -80,7 +81,10 @@ def test_swapping_the_alleles_turns_delta_around(shared_site: Site) -> None:
 def test_at_the_ends_of_chromosomes(shared_site: Site, chrom: str, position: int) -> None:
     predictor = load_predictor(shared_site.models, "random")
     found = effect(
-        predictor, shared_site.genome("tiny"), shared_site.assembly("tiny"), [snv(shared_site, chrom, position)]
+        predictor,
+        shared_site.reference("tiny").genome,
+        shared_site.assembly("tiny"),
+        [snv(shared_site, chrom, position)],
     )
     size = shared_site.assembly("tiny").chromsizes[chrom]
     assert 0 <= found.locus.start < position <= found.locus.end <= size
@@ -90,7 +94,7 @@ def test_at_the_ends_of_chromosomes(shared_site: Site, chrom: str, position: int
 
 def test_several_variants_are_one_haplotype(shared_site: Site) -> None:
     predictor = load_predictor(shared_site.models, "random")
-    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    genome, assembly = shared_site.reference("tiny").genome, shared_site.assembly("tiny")
     pair = [snv(shared_site, "chrA", 20_011), snv(shared_site, "chrA", 20_500)]
     both = effect(predictor, genome, assembly, pair)
     window = input_window(predictor.card, pair, assembly)
@@ -103,15 +107,15 @@ def test_several_variants_are_one_haplotype(shared_site: Site) -> None:
 
 
 def read_from(site: Site, chrom: str, position: int, length: int) -> str:
-    return decode(site.genome("tiny").codes(Locus(chrom, position - 1, position - 1 + length)))
+    return decode(site.reference("tiny").genome.codes(Locus(chrom, position - 1, position - 1 + length)))
 
 
 @pytest.mark.parametrize("position", [1, 33, 4096, 20_011, 69_000, 70_000])
-@pytest.mark.parametrize("reading", [Reading(), Reading(both_strands=True, shifts=(-3, 0))])
-def test_what_a_change_can_reach_is_all_it_changes(shared_site: Site, position: int, reading: Reading) -> None:
+@pytest.mark.parametrize("ensemble", [Ensemble(), Ensemble(both_strands=True, shifts=(-3, 0))])
+def test_what_a_change_can_reach_is_all_it_changes(shared_site: Site, position: int, ensemble: Ensemble) -> None:
     """From the reference's kept activations or by two full predictions: the same, up to float32's rounding."""
-    predictor = load_predictor(shared_site.models, "random", reading=reading)
-    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    predictor = load_predictor(shared_site.models, "random", ensemble=ensemble)
+    genome, assembly = shared_site.reference("tiny").genome, shared_site.assembly("tiny")
     variants = [snv(shared_site, "chrA", position)]
     in_full = effect(predictor, genome, assembly, variants)
     found = effect(predictor, genome, assembly, variants, Cones(1 << 28))
@@ -124,8 +128,8 @@ def test_what_a_change_can_reach_is_all_it_changes(shared_site: Site, position: 
 @pytest.mark.parametrize("growth", [0, -3])
 @pytest.mark.parametrize("cones", [None, Cones(1 << 28)])
 def test_strands_and_shifts_are_known_one_by_one(shared_site: Site, growth: int, cones: Cones | None) -> None:
-    predictor = load_predictor(shared_site.models, "random", reading=Reading(both_strands=True, shifts=(-3, 0)))
-    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    predictor = load_predictor(shared_site.models, "random", ensemble=Ensemble(both_strands=True, shifts=(-3, 0)))
+    genome, assembly = shared_site.reference("tiny").genome, shared_site.assembly("tiny")
     text = read_from(shared_site, "chrA", 20_011, 1 - growth)
     variant = Variant("chrA", 20_011, text, text[0]) if growth else snv(shared_site, "chrA", 20_011)
     found = effect(predictor, genome, assembly, [variant], cones)
@@ -133,8 +137,8 @@ def test_strands_and_shifts_are_known_one_by_one(shared_site: Site, growth: int,
     for name in ("ref", "alt"):
         mean = np.mean([getattr(member, name) for member in found.members], axis=0)
         assert_close(mean, getattr(found, name), predictor.module)
-    assert np.std([signed_sizes(member, predictor.card) for member in found.members], axis=0).max() > 0
-    alone = load_predictor(shared_site.models, "random", reading=Reading(shifts=(-3,)))
+    assert np.std([signed_sizes(member) for member in found.members], axis=0).max() > 0
+    alone = load_predictor(shared_site.models, "random", ensemble=Ensemble(shifts=(-3,)))
     first = effect(alone, genome, assembly, [variant])
     assert_close(found.members[0].delta, first.delta, predictor.module, scale=np.abs(found.ref).max())
     assert first.members == ()
@@ -154,7 +158,7 @@ def test_neighbours_share_a_window(shared_site: Site) -> None:
 @pytest.mark.parametrize(("ref", "alt"), [(1, 4), (6, 1), (3, 3), (2, 5), (1, 201), (401, 1)])
 def test_an_indel_is_read_with_either_side_in_place(shared_site: Site, ref: int, alt: int) -> None:
     predictor = load_predictor(shared_site.models, "random")
-    genome, assembly = shared_site.genome("tiny"), shared_site.assembly("tiny")
+    genome, assembly = shared_site.reference("tiny").genome, shared_site.assembly("tiny")
     text = read_from(shared_site, "chrA", 20_011, ref)
     variant = Variant("chrA", 20_011, text, text[0] + "ACGT" * (alt // 4) if alt > ref else text[0] + "TTT"[: alt - 1])
     found = effect(predictor, genome, assembly, [variant])
@@ -180,8 +184,8 @@ def test_scores_of_an_indel_are_the_mean_of_those_of_its_alignments(shared_site:
     predictor = load_predictor(shared_site.models, "random")
     text = read_from(shared_site, "chrA", 20_011, 7)
     variant = Variant("chrA", 20_011, text, text[0])
-    found = effect(predictor, shared_site.genome("tiny"), shared_site.assembly("tiny"), [variant])
-    scored = columns(found, predictor.card)
+    found = effect(predictor, shared_site.reference("tiny").genome, shared_site.assembly("tiny"), [variant])
+    scored = found.scores
     ref = found.ref.astype(np.float64)
     by_hand = [np.sqrt(((alt - ref) ** 2).sum(axis=1)) for alt in found.alignments]
     assert_close(scored["d2"], np.mean(by_hand, axis=0), ref.shape[1], roundoff=FLOAT64)
@@ -212,7 +216,7 @@ def test_placed_as_the_published_tools_do(shared_site: Site, position: int) -> N
 
 def test_an_effect_is_stored_once_and_served_as_tiles(site: Site) -> None:
     variant = snv(site, "chrB", 10_000)
-    question = ask(site, "random", "tiny", [str(variant)])
+    question = effect_question(site, EffectRequest("random", "tiny", [str(variant)]))
     found = effects.compute(site, question)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert effects.compute(site, question)["provenance"]["date"] == found["provenance"]["date"]
@@ -223,7 +227,7 @@ def test_an_effect_is_stored_once_and_served_as_tiles(site: Site) -> None:
     strongest = found["tracks"][0]
     tiles = {}
     for allele, uid in strongest["tilesets"].items():
-        tileset = effects.open_effect_tileset(site, uid)
+        tileset = open_effect_tileset(site, uid)
         zoom = tileset.info()["max_zoom"]
         x = site.assembly("tiny").absolute("chrB", strongest["at"]["start"]) // 1024
         tiles[allele] = decode_dense(tileset.tile(TileId(uid, zoom, x)))
@@ -235,18 +239,24 @@ def test_an_effect_is_stored_once_and_served_as_tiles(site: Site) -> None:
 
 def test_the_id_is_the_whole_question(site: Site) -> None:
     variant, other = snv(site, "chrB", 10_000), snv(site, "chrB", 10_001)
-    asked = ask(site, "random", "tiny", [str(variant)])
-    assert ask(site, "random", "tiny", [f"B-10000-{variant.ref}-{variant.alt}"]).id == asked.id
+    asked = effect_question(site, EffectRequest("random", "tiny", [str(variant)]))
+    assert (
+        effect_question(site, EffectRequest("random", "tiny", [f"B-10000-{variant.ref}-{variant.alt}"])).id == asked.id
+    )
     ids = {
         asked.id,
-        ask(site, "random", "tiny", [str(other)]).id,
-        ask(site, "random", "tiny", [str(variant), str(other)]).id,
-        ask(site, "random", "tiny", [str(variant)], "0").id,
-        ask(site, "random", "tiny", [str(variant)], ensemble=("rc",)).id,
-        ask(site, "random", "tiny", [str(variant)], shifts=(0, 1)).id,
+        effect_question(site, EffectRequest("random", "tiny", [str(other)])).id,
+        effect_question(site, EffectRequest("random", "tiny", [str(variant), str(other)])).id,
+        effect_question(site, EffectRequest("random", "tiny", [str(variant)], "0")).id,
+        effect_question(
+            site, EffectRequest("random", "tiny", [str(variant)], ensemble=EnsembleOptions(ensemble=("rc",)))
+        ).id,
+        effect_question(
+            site, EffectRequest("random", "tiny", [str(variant)], ensemble=EnsembleOptions(shifts=(0, 1)))
+        ).id,
     }
     assert len(ids) == 6
-    assert ask(site, "random", "tiny", [str(other), str(variant)]).id in ids
+    assert effect_question(site, EffectRequest("random", "tiny", [str(other), str(variant)])).id in ids
 
 
 @pytest.mark.parametrize(
@@ -263,18 +273,20 @@ def test_questions_that_cannot_be_answered(
     shared_site: Site, variants: list[str], error: type[Exception], why: str
 ) -> None:
     with pytest.raises(error, match=why):
-        ask(shared_site, "random", "tiny", variants)
+        effect_question(shared_site, EffectRequest("random", "tiny", variants))
 
 
 def test_a_reference_that_is_not_read_there(shared_site: Site) -> None:
     variant = snv(shared_site, "chrA", 20_011)
     with pytest.raises(ReferenceMismatch, match=f"tiny reads {variant.ref} there.*did you mean {variant}"):
-        ask(shared_site, "random", "tiny", [str(variant.swapped)])
+        effect_question(shared_site, EffectRequest("random", "tiny", [str(variant.swapped)]))
 
 
 def test_unknown_sequence_is_refused_where_it_is_nearly_all_and_said_where_it_is_some(site: Site) -> None:
     """ChrB begins with 3 kb of N, and a window around its start reaches 1 kb beyond the chromosome."""
-    found = effects.compute(site, ask(site, "random", "tiny", [str(snv(site, "chrB", 3_001))]))
+    found = effects.compute(
+        site, effect_question(site, EffectRequest("random", "tiny", [str(snv(site, "chrB", 3_001))]))
+    )
     warning, beyond = found["warnings"]
     assert (warning["code"], warning["severity"]) == ("unknown_sequence", "caution")
     assert (beyond["code"], beyond["severity"]) == ("chromosome_end", "note")
@@ -288,28 +300,30 @@ def test_unknown_sequence_is_refused_where_it_is_nearly_all_and_said_where_it_is
 def test_unknown_model_track_and_far_apart_variants(shared_site: Site) -> None:
     variant = snv(shared_site, "chrA", 20_011)
     with pytest.raises(UnknownModel, match="installed: random"):
-        ask(shared_site, "enformer", "tiny", [str(variant)])
+        effect_question(shared_site, EffectRequest("enformer", "tiny", [str(variant)]))
     with pytest.raises(UnknownTrack):
-        ask(shared_site, "random", "tiny", [str(variant)], "99")
+        effect_question(shared_site, EffectRequest("random", "tiny", [str(variant)], "99"))
     with pytest.raises(BadVariant, match="too far apart"):
-        ask(shared_site, "random", "tiny", [str(variant), str(snv(shared_site, "chrA", 40_000))])
+        effect_question(
+            shared_site, EffectRequest("random", "tiny", [str(variant), str(snv(shared_site, "chrA", 40_000))])
+        )
     with pytest.raises(BadVariant, match="same base"):
-        ask(shared_site, "random", "tiny", [str(variant), str(variant)])
+        effect_question(shared_site, EffectRequest("random", "tiny", [str(variant), str(variant)]))
 
 
 def test_a_damaged_effect_and_unknown_uids(site: Site) -> None:
-    question = ask(site, "random", "tiny", [str(snv(site, "chrB", 10_000))])
+    question = effect_question(site, EffectRequest("random", "tiny", [str(snv(site, "chrB", 10_000))]))
     uid = effects.compute(site, question)["tracks"][0]["tilesets"]["delta"]
     for unknown in ("fx-", f"fx-{'0' * 20}-0-ref", uid.replace("-delta", "-gamma"), uid[:-7] + "9-delta"):
         with pytest.raises(UnknownTileset):
-            effects.open_effect_tileset(site, unknown)
+            open_effect_tileset(site, unknown)
     (site.effects / question.id / "alt.npy").write_bytes(b"x")
     with pytest.raises(InvalidRequest, match="damaged"):
-        effects.open_effect_tileset(site, uid)
+        open_effect_tileset(site, uid)
 
 
 def test_where_effects_cannot_be_written(site: Site) -> None:
-    question = ask(site, "random", "tiny", [str(snv(site, "chrB", 10_000))])
+    question = effect_question(site, EffectRequest("random", "tiny", [str(snv(site, "chrB", 10_000))]))
     site.effects.rmdir()
     site.effects.write_text("in the way")
     with pytest.raises(SiteReadOnly, match="cannot be stored"):

@@ -37,12 +37,16 @@ GENES = Genes(HERE, [
 ])  # fmt: skip
 
 
+WINDOW = Locus("chrA", ORIGIN - 64, ORIGIN + 64 * (BINS + 1))
+
+
 def effect(n_alignments: int = 1, tracks: tuple[int, ...] = tuple(range(6)), seed: int = 0) -> Effect:
     rng = np.random.default_rng(seed)
     ref = rng.gamma(1.0, 1.0, (len(tracks), BINS)).astype(np.float32)
     alts = tuple((ref * rng.uniform(0.5, 1.5, ref.shape)).astype(np.float32) for _ in range(n_alignments))
     return Effect(
-        (Variant("chrA", 43_501, "A", "C"),), Locus("chrA", ORIGIN, ORIGIN + 64 * BINS), ORIGIN, 64, tracks, ref,
+        (Variant("chrA", 43_501, "A", "C"),), CARD, WINDOW, Locus("chrA", ORIGIN, ORIGIN + 64 * BINS), ORIGIN, tracks,
+        ref,
         np.mean(alts, axis=0, dtype=np.float32), alts, 0.0,
     )  # fmt: skip
 
@@ -75,7 +79,7 @@ def slowly(found: Effect, gene: Gene, assay: str, biosample: str) -> tuple[int, 
 @pytest.mark.parametrize("n_alignments", [1, 2])
 def test_as_a_slow_loop_finds_it(n_alignments: int) -> None:
     found = effect(n_alignments)
-    changes = gene_changes(found, CARD, GENES)
+    changes = gene_changes(found, GENES)
     by_name = {gene.name: gene for gene in GENES}
     for change in changes:
         gene = by_name[change.gene]
@@ -99,28 +103,28 @@ def of(changes: list[GeneChange], gene: str, assay: str) -> GeneChange:
 
 
 def test_distances_are_along_the_gene() -> None:
-    changes = gene_changes(effect(), CARD, GENES)
+    changes = gene_changes(effect(), GENES)
     assert of(changes, "FORWARD", "CAGE").tss_distance == 43_500 - 41_000
     assert of(changes, "REVERSE", "CAGE").tss_distance == 46_999 - 43_500
     assert of(changes, "AT THE EDGE", "CAGE").tss_distance < 0
 
 
 def test_an_interval_is_never_of_one() -> None:
-    changes = gene_changes(effect(), CARD, GENES)
+    changes = gene_changes(effect(), GENES)
     assert of(changes, "FORWARD", "CAGE").interval is not None
     assert of(changes, "REVERSE", "CAGE").interval is None
 
 
 def test_of_the_chosen_tracks_only_and_none_without_expression() -> None:
-    assert gene_changes(effect(tracks=(0,)), CARD, GENES) == []
-    assert {change.assay for change in gene_changes(effect(tracks=(4, 0)), CARD, GENES)} == {"RNA-seq"}
-    assert gene_changes(effect(), CARD, Genes(HERE, [])) == []
+    assert gene_changes(effect(tracks=(0,)), GENES) == []
+    assert {change.assay for change in gene_changes(effect(tracks=(4, 0)), GENES)} == {"RNA-seq"}
+    assert gene_changes(effect(), Genes(HERE, [])) == []
 
 
 def test_nothing_that_changes_is_no_fold_change() -> None:
     found = effect()
     same = replace(found, alt=found.ref, alignments=(found.ref,))
-    assert {change.log2fc for change in gene_changes(same, CARD, GENES)} == {0.0}
+    assert {change.log2fc for change in gene_changes(same, GENES)} == {0.0}
 
 
 @pytest.mark.parametrize(

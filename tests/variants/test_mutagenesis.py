@@ -12,18 +12,17 @@ from torch import Tensor, nn
 
 from tests.tolerance import MOST, assert_close, terms_of
 from trackserver.catalogue.site import Site
+from trackserver.cone.cone import Cones
 from trackserver.errors import InvalidRequest, NoSequence
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import BASES, Genome
 from trackserver.genome.variant import Variant
 from trackserver.models.card import ModelCard, Track
-from trackserver.predict.cone import Cones
 from trackserver.predict.engine import Predictor, load_predictor
-from trackserver.predict.reading import Reading
+from trackserver.predict.ensemble import Ensemble
 from trackserver.variants.effect import effect
 from trackserver.variants.mutagenesis import SCORES, Mutagenesis, mutagenesis, preview
-from trackserver.variants.scores import columns
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def predictor(shared_site: Site) -> Predictor:
 
 @pytest.fixture(scope="module")
 def here(shared_site: Site) -> tuple[Genome, Assembly]:
-    return shared_site.genome("tiny"), shared_site.assembly("tiny")
+    return shared_site.reference("tiny").genome, shared_site.assembly("tiny")
 
 
 def cones() -> Cones:
@@ -73,7 +72,7 @@ def by_variants(predictor: Predictor, here: tuple[Genome, Assembly], at: int, sc
     found = {}
     for base in {0, 1, 2, 3} - {own}:
         said = effect(predictor, genome, assembly, [Variant("chrA", at + 1, BASES[own], BASES[base])])
-        found[base] = columns(said, predictor.card)[score].tolist()
+        found[base] = said.scores[score].tolist()
     return found
 
 
@@ -86,11 +85,13 @@ def close(one: Mutagenesis, other: Mutagenesis, asked: Predictor) -> None:
 
 
 @pytest.mark.parametrize("score", [score for score in SCORES if score != "log_odds"])
-@pytest.mark.parametrize("reading", [Reading(), Reading(both_strands=True, shifts=(0, 3))], ids=["forward", "averaged"])
+@pytest.mark.parametrize(
+    "ensemble", [Ensemble(), Ensemble(both_strands=True, shifts=(0, 3))], ids=["forward", "averaged"]
+)
 def test_the_cone_says_what_full_predictions_say(
-    shared_site: Site, here: tuple[Genome, Assembly], reading: Reading, score: str
+    shared_site: Site, here: tuple[Genome, Assembly], ensemble: Ensemble, score: str
 ) -> None:
-    predictor = load_predictor(shared_site.models, "random", reading=reading)
+    predictor = load_predictor(shared_site.models, "random", ensemble=ensemble)
     locus = Locus("chrA", 20_000, 20_012)
     in_full = mutagenesis(predictor, *here, locus, score=score)
     close(mutagenesis(predictor, *here, locus, cones(), score=score), in_full, predictor)

@@ -28,7 +28,7 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def snv(site: Site) -> str:
     """A variant on chrA whose REF is read there."""
-    ref = decode(site.genome("tiny").codes(Locus("chrA", 20_010, 20_011)))
+    ref = decode(site.reference("tiny").genome.codes(Locus("chrA", 20_010, 20_011)))
     return f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"
 
 

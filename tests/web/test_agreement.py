@@ -8,9 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import write_signal
-from trackserver.catalogue.agreement import FIGURES
-from trackserver.catalogue.comparison import compare, genome_wide, pair, peaks_of
-from trackserver.catalogue.opened import Opened
+from trackserver.agreement.compare import compare, genome_wide, pair, peaks_of
+from trackserver.agreement.figures import FIGURES
+from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import PREDICTED, TilesetRecord
 from trackserver.catalogue.tilesets import add_tileset
@@ -39,7 +39,7 @@ def test_the_figures_of_the_window(client: FlaskClient, site: Site) -> None:
     found = client.get(f"{ASKED}&locus=chrA:1,001-60,000").json
     assert found["loci"] == [{"chrom": "chrA", "start": 1000, "end": 60_000}]
     assert (found["predicted"], found["observed"], found["assembly"]) == ("predicted", "signal", "tiny")
-    two = pair(Opened(site), "predicted", "signal")
+    two = pair(TilesetCache(site), "predicted", "signal")
     assert found["figures"] == as_json(compare(two, [Locus("chrA", 1000, 60_000)], 32))
     assert found["figures"]["n_left_out"] == 50
     assert found["figures"]["interval"].keys() == set(FIGURES)
@@ -48,7 +48,7 @@ def test_the_figures_of_the_window(client: FlaskClient, site: Site) -> None:
 
 def test_several_loci_and_wider_bins(client: FlaskClient, site: Site) -> None:
     found = client.get(f"{ASKED}&locus=A:1001-60000&locus=chrB:1-31000&bin=100").json["figures"]
-    two = pair(Opened(site), "predicted", "signal")
+    two = pair(TilesetCache(site), "predicted", "signal")
     assert found == as_json(compare(two, [Locus("chrA", 1000, 60_000), Locus("chrB", 0, 31_000)], 100))
 
 
@@ -63,7 +63,7 @@ def test_bins_are_wider_where_there_would_be_too_many(client: FlaskClient, monke
 
 def test_against_called_peaks(client: FlaskClient, site: Site) -> None:
     found = client.get(f"{ASKED}&locus=chrA:1-60000&peaks=called").json
-    opened = Opened(site)
+    opened = TilesetCache(site)
     two = pair(opened, "predicted", "signal", peaks_of(opened, "called"))
     assert found["peaks"] == "called"
     assert found["figures"] == as_json(compare(two, [Locus("chrA", 0, 60_000)], 32))
@@ -72,7 +72,7 @@ def test_against_called_peaks(client: FlaskClient, site: Site) -> None:
 
 def test_genome_wide_figures_are_there_once_they_were_computed(client: FlaskClient, site: Site) -> None:
     assert client.get(ASKED).json["genome"] is None
-    made = genome_wide(site, pair(Opened(site), "predicted", "signal"))
+    made = genome_wide(site, pair(TilesetCache(site), "predicted", "signal"))
     found = client.get(ASKED).json
     assert found["genome"] == made
     assert (found["figures"], found["loci"]) == (None, [])

@@ -9,17 +9,16 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from trackserver.catalogue import posted
-from trackserver.catalogue.posted import SLICE
+from trackserver.batches import uploads
+from trackserver.batches.uploads import SLICE
 from trackserver.catalogue.site import Site
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import decode
-from trackserver.jobs import AGAIN
 from trackserver.web import create_app
 
 
 def reads(site: Site, position: int) -> str:
-    return decode(site.genome("tiny").codes(Locus("chrA", position - 1, position)))
+    return decode(site.reference("tiny").genome.codes(Locus("chrA", position - 1, position)))
 
 
 @pytest.fixture
@@ -97,7 +96,7 @@ def test_a_file_as_it_is(client: FlaskClient, site: Site) -> None:
         found = ended(client, answer.json["id"])
     assert len(ids) == 1
     assert [row["track"] for row in found["rows"]] == [0, 0, 0]
-    assert "shifts -1, 0, 1 bp" in found["about"]["reading"]
+    assert "shifts -1, 0, 1 bp" in found["about"]["ensemble"]
     as_json = client.post("/api/v1/batches/", json={"vcf": text, "tracks": "0", "shifts": [-1, 0, 1]})
     assert as_json.json["id"] in ids
 
@@ -125,12 +124,12 @@ def test_what_cannot_be_asked(client: FlaskClient, body: dict[str, Any], why: st
 
 
 def test_a_list_that_is_too_long_names_the_way_out(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(posted, "MOST_ROWS", 10)
+    monkeypatch.setattr(uploads, "MOST_ROWS", 10)
     answer = client.post("/api/v1/batches/", data="chrA:5:A:C\n" * 11)
     assert answer.status_code == 400
     assert "at most" in answer.json["error"] or "may have 10 rows" in answer.json["error"]
     assert "trackserver score MODEL" in answer.json["error"]
-    monkeypatch.setattr(posted, "MOST_UNPACKED", 0)
+    monkeypatch.setattr(uploads, "MOST_UNPACKED", 0)
     bomb = client.post("/api/v1/batches/", data=gzip.compress(b"#" * 1_000_000))
     assert "Unpacked, the list is larger" in bomb.json["error"]
 
@@ -145,12 +144,12 @@ def test_it_goes_on_after_a_restart(
     site: Site, client: FlaskClient, variants: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slice is done, then the process ends; the next one goes on where it was."""
-    monkeypatch.setattr("trackserver.jobs.Jobs.start", lambda *_: None)
+    monkeypatch.setattr("trackserver.jobs.queue.Jobs.start", lambda *_: None)
     batch = client.post("/api/v1/batches/", json={"variants": variants}).json["id"]
-    monkeypatch.setattr(posted, "SLICE", 0)
-    assert posted.work(site, batch, posted.asked_of(site, batch)) is AGAIN
+    monkeypatch.setattr(uploads, "SLICE", 0)
+    assert uploads.work(site, batch, uploads.asked_of(site, batch)) is True
     found = client.get(f"/api/v1/batches/{batch}/").json
-    assert (found["status"], found["scored"]) == ("running", posted.CHUNK)
+    assert (found["status"], found["scored"]) == ("running", uploads.CHUNK)
     assert [row["status"] for row in found["rows"]][8:12] == ["ok", "ok", "waiting", "waiting"]
     so_far = client.get(f"/api/v1/batches/{batch}.tsv").text
     assert so_far.count("\twaiting\t") == 9
@@ -176,13 +175,13 @@ def test_others_go_first_between_slices(
 ) -> None:
     """With slices of one chunk, an effect that came after a list is done before it."""
     assert 0 < SLICE <= 5
-    monkeypatch.setattr(posted, "SLICE", 0)
+    monkeypatch.setattr(uploads, "SLICE", 0)
     jobs = app.extensions["trackserver"].jobs
     monkeypatch.setattr(jobs, "start", lambda *_: None)
     batch = client.post("/api/v1/batches/", json={"variants": variants}).json["id"]
     effect = client.post("/api/v1/effects/", json={"variants": [variants[1]]}).json["id"]
     monkeypatch.undo()
-    monkeypatch.setattr(posted, "SLICE", 0)
+    monkeypatch.setattr(uploads, "SLICE", 0)
     jobs.start()
     ended(client, batch)
     times = {job["id"]: job["ended"] for job in client.get("/api/v1/jobs/").json["jobs"]}

@@ -14,7 +14,7 @@ from tests.conftest import CHROMSIZES
 from tests.tiles.test_multivec import write_multivec
 from tests.tolerance import assert_close
 from tests.web.conftest import finished
-from trackserver.catalogue.opened import LOOKED_AT
+from trackserver.catalogue.open_tilesets import LOOKED_AT
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import add_tileset
@@ -150,7 +150,7 @@ def test_tilesets_lists_what_the_clients_dialog_reads(client: FlaskClient) -> No
 
 
 def test_predicted_and_measured_know_each_other(client: FlaskClient, site: Site) -> None:
-    from trackserver.catalogue.prediction import predict_tracks
+    from trackserver.sweep.prediction import predict_tracks
 
     predict_tracks(site, "random", selection="0,1")
     listed = {entry["uuid"]: entry["pair"] for entry in client.get("/api/v1/tilesets/?limit=100").json["results"]}

@@ -13,7 +13,7 @@ import pyBigWig
 import pytest
 from flask.testing import FlaskClient
 
-from tests.catalogue.hub_rules import (
+from tests.hubs.rules import (
     LEFT_OUT,
     SIZES,
     VIEWCONF,
@@ -24,9 +24,9 @@ from tests.catalogue.hub_rules import (
     read_igv,
 )
 from tests.web.test_register import client_of
-from trackserver.catalogue import headers
 from trackserver.catalogue.site import Site
 from trackserver.errors import UnreadableFile
+from trackserver.hubs import headers
 
 HOST = "http://localhost"
 HUB = f"{HOST}/api/v1/hub/ucsc/hub.txt"

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from trackserver.catalogue import mutagenesis as store
 from trackserver.catalogue.site import Site
+from trackserver.effects import mutagenesis as store
+from trackserver.effects.mutagenesis import MutagenesisRequest, mutagenesis_question
 
 ASKED = {"locus": "chrA:20001-20004"}
 
@@ -36,7 +37,7 @@ def test_a_locus_becomes_a_map_that_is_there_at_once_the_next_time(client: Flask
 
 
 def test_its_tilesets_are_served_as_any_other(client: FlaskClient, site: Site) -> None:
-    found = store.compute(site, store.ask(site, "random", "tiny", ASKED["locus"], "0"))
+    found = store.compute(site, mutagenesis_question(site, MutagenesisRequest("random", "tiny", ASKED["locus"], "0")))
     uids = found["tracks"][0]["tilesets"]
     infos = client.get("/api/v1/tileset_info/", query_string={"d": list(uids.values())}).json
     assert [infos[uid]["datatype"] for uid in uids.values()] == ["multivec", "multivec", "vector"]

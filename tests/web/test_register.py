@@ -13,11 +13,11 @@ import tomli_w
 from flask.testing import FlaskClient
 
 from tests.conftest import CHROMSIZES, write_signal
-from tests.tiles.origin import Origin, serving
+from tests.sources.origin import Origin, serving
 from tests.tiles.test_bigbed import write_bigbed
 from trackserver import config
 from trackserver.catalogue.site import Site
-from trackserver.tiles import guard as guards
+from trackserver.sources import guard as guards
 from trackserver.tiles.wire import decode_dense
 from trackserver.web import create_app
 

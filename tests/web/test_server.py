@@ -21,10 +21,10 @@ from gunicorn.workers.gthread import DEFAULT_WORKER_DATA_TIMEOUT
 
 from tests.conftest import make_site
 from trackserver import config
-from trackserver.catalogue.computing import MAX_FALSE_STARTS
 from trackserver.catalogue.site import Site
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import decode
+from trackserver.jobs.process import MAX_FALSE_STARTS
 from trackserver.processes import python_command
 
 
@@ -110,7 +110,7 @@ def start() -> Iterator[Callable[..., Running]]:
 
 def test_an_effect_is_seen_from_every_worker(start: Callable[..., Running], tmp_path: Path, files: Path) -> None:
     server = start(make_site(tmp_path / "site", files), "--workers", "2")
-    ref = decode(server.site.genome("tiny").codes(Locus("chrA", 20_010, 20_011)))
+    ref = decode(server.site.reference("tiny").genome.codes(Locus("chrA", 20_010, 20_011)))
     status, asked = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
     assert (status, asked["status"] in ("queued", "running")) == (202, True)
     seen = [asked["status"]]
@@ -128,7 +128,9 @@ def test_an_effect_is_seen_from_every_worker(start: Callable[..., Running], tmp_
 def computing(site: Site) -> list[int]:
     """The processes that compute for a site."""
     told = {int(path.parent.name): said_by(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
-    return [process for process, words in told.items() if "catalogue.computing" in words and str(site.path) in words]
+    return [
+        process for process, words in told.items() if "trackserver.jobs.process" in words and str(site.path) in words
+    ]
 
 
 def said_by(path: Path) -> str:
@@ -181,7 +183,7 @@ def test_a_process_that_never_begins_is_given_up_and_jobs_say_so(
 ) -> None:
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(
-        "import os, sys\nif 'trackserver.catalogue.computing' in sys.orig_argv:\n    os._exit(7)\n"
+        "import os, sys\nif 'trackserver.jobs.process' in sys.orig_argv:\n    os._exit(7)\n"
     )
     server = start(make_site(tmp_path / "site", files), variables={"PYTHONPATH": str(tmp_path / "path")})
     found = effect_of(server)
@@ -192,7 +194,7 @@ def test_a_process_that_never_begins_is_given_up_and_jobs_say_so(
 
 def effect_of(server: Running) -> dict[str, Any]:
     """A variant's effect, once it is done or has failed."""
-    ref = decode(server.site.genome("tiny").codes(Locus("chrA", 20_010, 20_011)))
+    ref = decode(server.site.reference("tiny").genome.codes(Locus("chrA", 20_010, 20_011)))
     _, asked = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
     until(lambda: server.ask(f"/api/v1/effects/{asked['id']}/")[1]["status"] in ("done", "failed"))
     found: dict[str, Any] = server.ask(f"/api/v1/effects/{asked['id']}/")[1]

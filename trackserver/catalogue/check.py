@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from trackserver.catalogue.setup import check_fasta
+from trackserver.catalogue.init import check_fasta
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import check_tileset
 from trackserver.errors import TrackserverError
 from trackserver.models import registry
+from trackserver.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Finding:
     fault: str = ""
 
 
-def check_site(site: Site, report: Callable[[int, int], None]) -> list[Finding]:
+def check_site(site: Site, report: Progress) -> list[Finding]:
     """Every assembly, tileset and model, one finding each."""
     checks = list(_checks(site))
     findings = []
@@ -48,9 +49,9 @@ def _checks(site: Site) -> Iterator[tuple[str, str, Callable[[], object]]]:
 
 def _check_assembly(site: Site, name: str) -> None:
     site.assembly(name)
-    site.genes(name)
-    if site.has_genome(name):
-        site.build_missing_index(name)
+    site.reference(name).genes()
+    if site.reference(name).has_genome:
+        site.reference(name).build_missing_index()
         check_fasta(site, name)
 
 

@@ -9,7 +9,8 @@ from trackserver.catalogue.facets import Counted, Index, Wanted
 from trackserver.catalogue.pairs import Pair, both_ways, find_pairs
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
-from trackserver.catalogue.tilesets import assembly_records, is_assembly_uid
+from trackserver.catalogue.tilesets import assembly_records
+from trackserver.catalogue.uids import is_assembly_uid
 from trackserver.errors import UnknownTileset
 
 

@@ -27,11 +27,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from trackserver.catalogue import words
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import REGISTERED, TilesetRecord, source_of
-from trackserver.catalogue.tilesets import stem_of, uid_for
+from trackserver.catalogue.uids import stem_of, uid_for
 from trackserver.errors import DataError, InvalidRequest
-from trackserver.models.card import first_problem
+from trackserver.sources.source import is_remote
 from trackserver.tiles.kinds import kind_of
-from trackserver.tiles.source import is_remote
+from trackserver.validation import first_problem
 
 SUFFIXES = (".toml", ".tsv")
 

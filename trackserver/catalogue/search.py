@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from trackserver.catalogue.questions import haplotype_parts, single_variant
+from trackserver.catalogue.read_variants import haplotype_parts, single_variant
 from trackserver.catalogue.site import Site
 from trackserver.errors import BadLocus, InvalidRequest, NothingFound, UnknownChromosome, shortened
 from trackserver.genome.assembly import Assembly
@@ -52,7 +52,7 @@ def _variants(query: str, assembly: Assembly, variants: list[Variant]) -> dict[s
 
 
 def _gene(site: Site, assembly: str, name: str) -> Gene | None:
-    genes = site.genes(assembly)
+    genes = site.reference(assembly).genes()
     if not genes:
         return None
     if exact := genes.named(name):

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from trackserver.catalogue import schema, words
 from trackserver.errors import InvalidRequest, SiteReadOnly, UnknownTileset, UnknownView
-from trackserver.tiles.source import is_remote
+from trackserver.sources.source import is_remote
 
 OBSERVED, PREDICTED, REGISTERED = "observed", "predicted", "registered"  # the last by a visitor, see remote.py
 _SPELLED = ("biosample", "target")  # what sites have names of their own for

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import REGISTERED, TilesetRecord
+from trackserver.catalogue.uids import CHROMSIZES, GENES, SEQUENCE, check_uid
 from trackserver.errors import InvalidRequest, UnknownTileset, UnreadableFile, listing
-from trackserver.genome.sequence import sha256
+from trackserver.progress import Progress
+from trackserver.sources.guard import Guard
+from trackserver.sources.source import is_remote, open_remote
+from trackserver.storage import sha256
 from trackserver.tiles.annotation import ChromSizesTileset, GenesTileset
 from trackserver.tiles.grid import Grid
-from trackserver.tiles.guard import Guard
-from trackserver.tiles.kinds import KINDS, Report, check_file
+from trackserver.tiles.kinds import KINDS, check_file
 from trackserver.tiles.sequence import SequenceTileset
-from trackserver.tiles.source import is_remote, open_remote
-from trackserver.tiles.tileset import UID, Tileset
-
-GENES, CHROMSIZES, SEQUENCE = "genes-", "chromsizes-", "sequence-"
-
-
-def is_assembly_uid(uid: str) -> bool:
-    return uid.startswith((GENES, CHROMSIZES, SEQUENCE))
+from trackserver.tiles.tileset import Tileset
 
 
 def open_assembly_tileset(site: Site, uid: str) -> Tileset:
@@ -34,10 +29,10 @@ def open_assembly_tileset(site: Site, uid: str) -> Tileset:
     if f"{prefix}-" == CHROMSIZES:
         return ChromSizesTileset(assembly)
     if f"{prefix}-" == SEQUENCE:
-        if not site.has_genome(name):
+        if not site.reference(name).has_genome:
             raise UnknownTileset(uid)
-        return SequenceTileset(site.genome(name), Grid(assembly), f"Sequence ({name})")
-    genes = site.genes(name)
+        return SequenceTileset(site.reference(name).genome, Grid(assembly), f"Sequence ({name})")
+    genes = site.reference(name).genes()
     if genes is None:
         raise UnknownTileset(uid)
     return GenesTileset(genes, Grid(assembly), f"Genes ({name})")
@@ -60,7 +55,7 @@ def assembly_records(site: Site) -> list[TilesetRecord]:
         )
         if site.settings.assemblies[name].genes:
             records.append(_assembly_record(f"{GENES}{name}", f"Genes ({name})", name, "gene-annotation", "beddb"))
-        if site.has_genome(name):
+        if site.reference(name).has_genome:
             records.append(_assembly_record(f"{SEQUENCE}{name}", f"Sequence ({name})", name, "multivec", "fasta"))
     return [replace(record, created=site.since) for record in records]
 
@@ -84,7 +79,7 @@ def add_tileset(site: Site, record: TilesetRecord) -> TilesetRecord:
     return checked
 
 
-def check_tileset(site: Site, record: TilesetRecord, report: Report = lambda done, total: None) -> TilesetRecord:
+def check_tileset(site: Site, record: TilesetRecord, report: Progress = lambda done, total: None) -> TilesetRecord:
     """The record with what HiGlass calls it, the file's size and checksum, once the file is known to be good.
 
     A file on the web is read through by ranges, but gets no checksum: its version is asked for whenever it is read.
@@ -104,15 +99,6 @@ def check_tileset(site: Site, record: TilesetRecord, report: Report = lambda don
     return replace(record, path=site.relative(path), datatype=kind.datatype, size=size, sha256=sha256(path))
 
 
-def check_uid(uid: str) -> None:
-    if not UID.fullmatch(uid):
-        raise InvalidRequest(f"'{uid}' cannot be a uid: use letters, digits, _ and - only.")
-    if uid.startswith(("fx-", "ism-", GENES, CHROMSIZES, SEQUENCE)):
-        raise InvalidRequest(
-            f"'{uid}' cannot be a uid: fx-, ism-, genes-, chromsizes- and sequence- are the server's own."
-        )
-
-
 def files_in(given: str) -> list[str]:
     """A file's whole path, an address as it is, or of a folder the files that can be served, sorted."""
     if is_remote(given):
@@ -125,15 +111,3 @@ def files_in(given: str) -> list[str]:
     if not found:
         raise InvalidRequest(f"{path} holds no file that is served here: {listing(suffixes, 30)}.")
     return found
-
-
-def uid_for(path: str) -> str:
-    """A uid made of a file's name: `ENCFF136DBS.bigWig` -> `ENCFF136DBS`, `x.plus.bw` -> `x-plus`."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem_of(path)).strip("-") or "tileset"
-
-
-def stem_of(path: str) -> str:
-    """A file's name, or an address's last part, without what tells its kind."""
-    name = path.split("?")[0].rstrip("/").rpartition("/")[2]
-    suffix = next((s for kind in KINDS.values() for s in kind.suffixes if name.lower().endswith(s)), "")
-    return name[: len(name) - len(suffix)] or "tileset"

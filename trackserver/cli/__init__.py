@@ -14,12 +14,13 @@ from trackserver.cli.encode import encode
 from trackserver.cli.hub import hub
 from trackserver.cli.ism import ism
 from trackserver.cli.models import models
-from trackserver.cli.predict import predict, variant
+from trackserver.cli.predict import predict
 from trackserver.cli.rsids import rsids
 from trackserver.cli.score import score
 from trackserver.cli.serve import demo, serve
 from trackserver.cli.site import add, check, init
 from trackserver.cli.train import train
+from trackserver.cli.variant import variant
 from trackserver.errors import TrackserverError
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from trackserver.catalogue.comparison import Pair, Peaks, Report, compare, genome_wide, pair, peaks_in, peaks_of
-from trackserver.catalogue.opened import Opened
-from trackserver.catalogue.resampling import DRAWS, LEVEL
+from trackserver.agreement.bootstrap import DRAWS, LEVEL
+from trackserver.agreement.compare import Pair, Peaks, compare, genome_wide, pair, peaks_in, peaks_of
+from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.cli.common import json_option, open_site, print_json, print_table, progress, site_option, stderr
 from trackserver.genome.locus import Locus, parse_locus
-from trackserver.predict.windows import read_bed
+from trackserver.genome.regions import read_bed
+from trackserver.progress import Progress
 
 ROWS = {
     "pearson": "Pearson r",
@@ -53,7 +54,7 @@ def agree(
     """
     if locus and regions:
         raise click.UsageError("Give --locus or --regions.")
-    opened = Opened(open_site(directory))
+    opened = TilesetCache(open_site(directory))
     two = pair(opened, predicted, observed)
     if peaks:
         two = replace(two, peaks=_peaks(opened, peaks, two))
@@ -66,7 +67,7 @@ def agree(
         _show({"": found["figures"]} | found.get("folds", {}))
 
 
-def _compared(two: Pair, loci: list[Locus], bin_width: int | None, report: Report) -> dict[str, Any]:
+def _compared(two: Pair, loci: list[Locus], bin_width: int | None, report: Progress) -> dict[str, Any]:
     return {**two.named, "figures": asdict(compare(two, loci, bin_width or two.bin_width(loci), report))}
 
 
@@ -77,7 +78,7 @@ def _loci(two: Pair, locus: str | None, regions: Path | None) -> list[Locus]:
     return [two.assembly.check(parse_locus(locus))] if locus else []
 
 
-def _peaks(opened: Opened, given: str, two: Pair) -> Peaks:
+def _peaks(opened: TilesetCache, given: str, two: Pair) -> Peaks:
     """By uid, or of a file."""
     file = Path(given)
     return peaks_in(opened, file, two.assembly) if file.is_file() else peaks_of(opened, given)

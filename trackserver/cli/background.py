@@ -6,21 +6,20 @@ from pathlib import Path
 
 import click
 
-from trackserver.catalogue.background import PER_WINDOW, build
-from trackserver.catalogue.prediction import assembly_for
+from trackserver.catalogue.site import assembly_for
 from trackserver.cli.common import (
     counting,
+    ensemble_options,
     json_option,
     open_site,
-    placement_option,
     print_json,
-    reading_options,
     site_option,
     stderr,
 )
+from trackserver.effects.background import PER_WINDOW, Draws, build
+from trackserver.genome.regions import read_bed
 from trackserver.models import registry
-from trackserver.predict.reading import Placement, reading
-from trackserver.predict.windows import read_bed
+from trackserver.predict.ensemble import EnsembleOptions
 
 
 @click.command()
@@ -34,8 +33,7 @@ from trackserver.predict.windows import read_bed
 @click.option("--per-window", type=click.IntRange(1, 1000), default=PER_WINDOW, show_default=True,
               help="Variants that share a window: more are faster, and lie nearer to each other.")  # fmt: skip
 @click.option("--device", help="auto, cpu, cuda:0; by default the site's setting.")
-@placement_option
-@reading_options
+@ensemble_options(placement=True)
 @click.option("--resume", is_flag=True, help="Go on where an earlier run of the same question was stopped.")
 @site_option
 @json_option
@@ -48,10 +46,7 @@ def background(
     regions: Path | None,
     per_window: int,
     device: str | None,
-    ensemble: tuple[str, ...],
-    shifts: tuple[int, ...] | None,
-    squashed: bool,
-    placement: Placement | None,
+    ensemble: EnsembleOptions,
     resume: bool,
     directory: Path | None,
     as_json: bool,
@@ -67,9 +62,8 @@ def background(
     lies_on = site.assembly(assembly_for(site, card, assembly))
     with counting("Scoring random variants") as report:
         made = build(
-            site, model, assembly=lies_on.name, n=n, seed=seed, selection=selection, per_window=per_window,
-            regions=read_bed(regions, lies_on) if regions else None, resume=resume, report=report,
-            how=reading(card, ensemble or None, shifts, squashed, placement),
+            site, model, lies_on.name, Draws(n, seed, per_window, read_bed(regions, lies_on) if regions else None),
+            selection=selection, ensemble=ensemble.of(card), resume=resume, report=report,
         )  # fmt: skip
     if as_json:
         print_json(made)

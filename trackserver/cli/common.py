@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import rich.progress
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     Task,
     TaskProgressColumn,
@@ -27,6 +28,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trackserver.catalogue.site import Site, find_site
+from trackserver.predict.ensemble import EnsembleOptions
+from trackserver.progress import Progress
 
 stderr = Console(stderr=True)
 
@@ -51,19 +54,31 @@ class Shifts(click.ParamType):
             self.fail("write whole numbers of bp with commas between, such as -1,0,1", param, ctx)
 
 
-def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How a model is asked: `ensemble`, `shifts`, `squashed`, as `predict.reading.reading` takes them."""
-    for option in (
-        click.option("--squashed", is_flag=True, help="Borzoi's own squashed units, not undone."),
-        click.option("--shifts", type=Shifts(), help="Average over the window moved by these bp, such as -1,0,1."),
-        click.option("--ensemble", multiple=True, type=click.Choice(["rc", "none"]),
-                     help="rc: average over both strands; by default as the model's authors did."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+def ensemble_options(*, placement: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of how a model is asked, which a verb is given as one value, `ensemble`."""
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(verb)
+        def with_options(*args: Any, **given: Any) -> Any:
+            options = {name: given.pop(name) or None for name in ("ensemble", "shifts")}
+            placed = given.pop("placement", None)
+            ensemble = EnsembleOptions(**options, squashed=given.pop("squashed"), placement=placed)
+            return verb(*args, ensemble=ensemble, **given)
+
+        for option in (*_ENSEMBLE, *([_PLACEMENT] if placement else [])):
+            option(with_options)
+        return with_options
+
+    return decorate
 
 
-placement_option = click.option(
+_ENSEMBLE = (
+    click.option("--squashed", is_flag=True, help="Borzoi's own squashed units, not undone."),
+    click.option("--shifts", type=Shifts(), help="Average over the window moved by these bp, such as -1,0,1."),
+    click.option("--ensemble", multiple=True, type=click.Choice(["rc", "none"]),
+                 help="rc: average over both strands; by default as the model's authors did."),
+)  # fmt: skip
+_PLACEMENT = click.option(
     "--placement",
     type=click.Choice(["centre", "grid"]),
     help="centre: a variant in the middle of its window; grid: neighbours share one. By default as published.",
@@ -123,7 +138,7 @@ class _Bases(ProgressColumn):
 @contextmanager
 def _bar(what: str, *columns: ProgressColumn) -> Iterator[Callable[..., None]]:
     """A bar on stderr that appears with its first news, so that work refused at once shows none."""
-    bar = Progress(_NAME, _BAR, *columns, *_TIMES, console=stderr)
+    bar = rich.progress.Progress(_NAME, _BAR, *columns, *_TIMES, console=stderr)
     task = bar.add_task(what, total=None, said="")
 
     def update(**news: Any) -> None:
@@ -144,7 +159,7 @@ def progress(what: str) -> Iterator[Callable[[float, float], None]]:
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+def counting(what: str) -> Iterator[Progress]:
     """Things that are counted, 3/14, and how many a second; called with (done, total)."""
     with _bar(what, MofNCompleteColumn(), _Rate()) as update:
         yield lambda done, total: update(completed=done, total=total)
@@ -158,7 +173,7 @@ def sweeping(what: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 @contextmanager
-def transferring(what: str) -> Iterator[Callable[[int, int], None]]:
+def transferring(what: str) -> Iterator[Progress]:
     """Bytes of a file, and how many a second; called with (done, total), total 0 where it is not known."""
     with _bar(what, DownloadColumn(), TransferSpeedColumn()) as update:
         yield lambda done, total: update(completed=done, total=total or None)

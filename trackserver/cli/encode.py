@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from trackserver.catalogue.citation import citation, cite, encode_tracks, tilesets_of
-from trackserver.catalogue.encode import Asked, Wish, portal_of
-from trackserver.catalogue.encode import add as add_files
-from trackserver.catalogue.encode import search as search_files
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
+from trackserver.catalogue.viewconf import tilesets_of
 from trackserver.cli.common import json_option, open_site, print_json, print_table, site_option, stderr, transferring
+from trackserver.encode.add import Asked, Wish, portal_of
+from trackserver.encode.add import add as add_files
+from trackserver.encode.add import search as search_files
+from trackserver.encode.citation import citation, cite, encode_tracks
 from trackserver.errors import InvalidRequest
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from trackserver.catalogue import openings
-from trackserver.catalogue.hubfiles import write_hub
-from trackserver.catalogue.hubs import Chosen, drawn_by, named, whole_catalogue
 from trackserver.catalogue.site import Site
 from trackserver.cli.common import json_option, open_site, print_json, print_table, site_option, stderr
+from trackserver.hubs.folder import write_hub
+from trackserver.hubs.hub import Chosen, drawn_by, named, whole_catalogue
+from trackserver.hubs.links import limits, reach
 
 
 @click.command()
@@ -57,8 +57,8 @@ def hub(
     rows = [(name, browser, link) for name, links in written.links.items() for browser, link in links.items()]
     print_table(["assembly", "browser", "link"], rows)
     said = [f"{count} left out: {why}." for why, count in Counter(left.why for left in written.hub.left_out).items()]
-    said += [note for name in written.links for note in openings.limits(written.hub, name)]
-    for sentence in (*said, *openings.reach(url)):
+    said += [note for name in written.links for note in limits(written.hub, name)]
+    for sentence in (*said, *reach(url)):
         stderr.print(sentence, highlight=False, markup=False)
 
 

@@ -9,19 +9,21 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.catalogue import mutagenesis as store
 from trackserver.catalogue.site import Site
 from trackserver.cli.common import (
     counting,
+    ensemble_options,
     json_option,
     open_site,
     print_json,
     print_table,
-    reading_options,
     site_option,
     stderr,
 )
+from trackserver.effects import mutagenesis as store
+from trackserver.effects.mutagenesis import MutagenesisRequest, mutagenesis_question
 from trackserver.genome.sequence import BASES, decode
+from trackserver.predict.ensemble import EnsembleOptions
 from trackserver.variants.mutagenesis import SCORES, Mutagenesis
 
 SHOWN = 3  # tables of tracks that were chosen; a file has all of them
@@ -39,7 +41,7 @@ _UP, _DOWN = " ▁▂▃▄▅▆▇█", " ▔▔▀▀▀▀██"  # by eigh
 @click.option("--full", is_flag=True, help="Every alternative in full, to check with, rather than what it can reach.")
 @click.option("--preview", is_flag=True, help="Approximate, from the slope at the reference (gradient x input).")
 @click.option("-o", "--output", type=click.File("w", atomic=True), help="Write all tracks as TSV instead.")
-@reading_options
+@ensemble_options()
 @site_option
 @json_option
 def ism(
@@ -47,7 +49,7 @@ def ism(
     locus: str,
     selection: str | None,
     assembly: str | None,
-    ensemble: tuple[str, ...],
+    ensemble: EnsembleOptions,
     score: str | None,
     output: IO[str] | None,
     directory: Any,
@@ -62,12 +64,11 @@ def ism(
     that changes most is shown, of chosen tracks the first three.
     """
     site = open_site(directory)
-    asked = store.ask(
-        site, model, assembly or site.default_assembly, locus, selection,
-        ensemble=ensemble or None, score=score or "", **how,
-    )  # fmt: skip
+    request = MutagenesisRequest(
+        model, assembly or site.default_assembly, locus, selection, ensemble, score=score or "", **how
+    )
     with counting("Changing bases") as report:
-        found = store.compute(site, asked, report)
+        found = store.compute(site, mutagenesis_question(site, request), report)
     if output:
         output.writelines(_tsv(site, found))
     elif as_json:

@@ -184,7 +184,7 @@ def install_(
 
     Example: trackserver models install basenji2 model_human.h5 --labels targets_human.txt
 
-    A TensorFlow checkpoint goes by its .index. Nothing in a file of weights is executed. A program (--card) is executed:
+    A TensorFlow checkpoint goes by its .index. Nothing in a file of weights is executed. A program (--card) is,
     only if it consists of arithmetic on tensors, and in a process of its own that can write no file and is bounded in
     memory and time.
     """

@@ -10,29 +10,27 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.filesize import decimal
 
-from trackserver.catalogue import effects
-from trackserver.catalogue.prediction import How, Prediction, assembly_for
-from trackserver.catalogue.questions import ask
+from trackserver.catalogue.site import assembly_for
 from trackserver.cli.common import (
     duration,
+    ensemble_options,
     json_option,
     open_site,
-    placement_option,
     print_json,
     print_table,
     progress,
-    reading_options,
     site_option,
     stderr,
     sweeping,
 )
+from trackserver.genome.regions import read_bed
 from trackserver.models import registry
-from trackserver.predict.reading import Placement, reading
-from trackserver.predict.windows import read_bed
+from trackserver.predict.ensemble import EnsembleOptions
+from trackserver.sweep.prediction import Hardware, How, Prediction
 
 if TYPE_CHECKING:
-    from trackserver.predict.estimate import Estimate
-    from trackserver.predict.genomewide import Progress
+    from trackserver.sweep.estimate import Estimate
+    from trackserver.sweep.run import Progress
 
 
 @click.command()
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
 @click.option("--compile", "compiled", is_flag=True, help="Have torch compile the model: faster after some minutes.")
 @click.option("--one-by-one", is_flag=True, help="Share nothing between windows that overlap, to check with.")
 @click.option("--digits", type=click.IntRange(1, 7), help="Significant digits to keep; all by default.")
-@reading_options
+@ensemble_options()
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=4, show_default=True, help="Windows at once.")
 @click.option("--dry-run", is_flag=True, help="Say only what it will take; predicts for some seconds.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run of the same question was stopped.")
@@ -65,9 +63,7 @@ def predict(
     device: str | None,
     cluster: str | None,
     workers: int | None,
-    ensemble: tuple[str, ...],
-    shifts: tuple[int, ...] | None,
-    squashed: bool,
+    ensemble: EnsembleOptions,
     dry_run: bool,
     resume: bool,
     directory: Path | None,
@@ -82,11 +78,11 @@ def predict(
     card = registry.card(site.models, model)
     lies_on = site.assembly(assembly_for(site, card, assembly))
     prediction = Prediction(
-        site, model, How(reading(card, ensemble or None, shifts, squashed), **how), selection,
-        read_bed(regions, lies_on) if regions else None, lies_on.name, device, cluster, workers,
+        site, model, How(ensemble.of(card), **how), selection,
+        read_bed(regions, lies_on) if regions else None, lies_on.name, Hardware(device, cluster, workers),
     )  # fmt: skip
     with progress("Looking for known sequence") as report:
-        site.known(lies_on.name, report)
+        site.reference(lies_on.name).known_sequence(report)
     if dry_run:
         _tell(prediction.estimate(), as_json)
         return
@@ -118,61 +114,3 @@ def _tell(found: Estimate, as_json: bool) -> None:
     click.echo(f"Disk: {needed} needed, half of it only meanwhile; {free} free.")
     gpu = f"; {decimal(found.gpu_memory)} of a GPU's" if found.gpu_memory else ""
     click.echo(f"Memory: {decimal(found.memory)}{gpu}.")
-
-
-@click.command()
-@click.argument("model")
-@click.argument("variants", nargs=-1, required=True)
-@click.option("--tracks", "selection", help="0-9,25, assay=DNASE,biosample=K562, or a name glob; all by default.")
-@click.option("--assembly", help="By default the site's own.")
-@click.option("--lift-from", default="", metavar="ASSEMBLY", help="The assembly VARIANTS are written on, if another.")
-@click.option("--full", is_flag=True, help="Two full predictions, to check with, rather than what a change can reach.")
-@placement_option
-@reading_options
-@site_option
-@json_option
-def variant(
-    model: str,
-    variants: tuple[str, ...],
-    selection: str | None,
-    assembly: str | None,
-    ensemble: tuple[str, ...],
-    shifts: tuple[int, ...] | None,
-    squashed: bool,
-    placement: Placement | None,
-    full: bool,
-    lift_from: str,
-    directory: Path | None,
-    as_json: bool,
-) -> None:
-    """The effect of VARIANTS on MODEL's tracks; several are one haplotype.
-
-    Example: trackserver variant k562 chr1:47690516:C:T
-
-    Written also as 1-47690516-C-T, chr1:g.47690516C>T, a line of a VCF or, where the site has a table, an rsID.
-    Positions are counted from 1. REF, ALT and Δ are the values of the bin that changes most.
-    """
-    site = open_site(directory)
-    question = ask(
-        site, model, assembly or site.default_assembly, variants, selection,
-        ensemble=ensemble or None, shifts=shifts, squashed=squashed, placement=placement, full=full,
-        lift_from=lift_from,
-    )  # fmt: skip
-    found = effects.compute(site, question)
-    if as_json:
-        print_json(found)
-        return
-    columns = ["track", "name", " REF", " ALT", " Δ", " log2FC", " SAD", "bin"]
-    print_table(columns, [
-        (t["index"], t["name"], f"{t['ref']:.3g}", f"{t['alt']:.3g}", f"{t['delta']:+.3g}", f"{t['log2fc']:+.3f}",
-         f"{t['sad']:+.3g}", f"{t['at']['chrom']}:{t['at']['start'] + 1:,}")
-        for t in found["tracks"]
-    ])  # fmt: skip
-    for sentence in found["lifted"]:
-        stderr.print(sentence)
-    for warning in found["warnings"]:
-        stderr.print(f"{warning['severity'].capitalize()}: {warning['sentence']}")
-    near = found["variants"][0]["nearest_gene"]
-    stderr.print(
-        f"Effect {found['id']}" + (f"; nearest gene {near['name']}, {near['distance']:,} bp." if near else ".")
-    )

@@ -22,7 +22,7 @@ def rsids(vcf: Path, assembly: str | None, directory: Path | None) -> None:
     """
     site = open_site(directory)
     name = assembly or site.default_assembly
-    lies_on, table = site.assembly(name), site.rsid_table(name)
+    lies_on, table = site.assembly(name), site.reference(name).rsid_table
     site.check_writable()
     try:
         table.parent.mkdir(exist_ok=True)

@@ -9,22 +9,22 @@ from typing import Any
 
 import click
 
-from trackserver.catalogue import batches, listed
-from trackserver.catalogue.batches import ENDINGS, Preflight
-from trackserver.catalogue.listed import CHUNK, EVERY
+from trackserver.batches import question, run
+from trackserver.batches.question import CHUNK, EVERY, ListRequest, list_question
+from trackserver.batches.run import ENDINGS, Preflight
+from trackserver.batches.scoring import STATUSES
 from trackserver.cli.common import (
     counting,
     duration,
+    ensemble_options,
     json_option,
     open_site,
-    placement_option,
     print_json,
-    reading_options,
     site_option,
     stderr,
 )
 from trackserver.errors import InvalidRequest
-from trackserver.variants.batch import STATUSES
+from trackserver.predict.ensemble import EnsembleOptions
 
 
 @click.command()
@@ -58,8 +58,7 @@ from trackserver.variants.batch import STATUSES
     help="Rows between two writes to the disk.",
 )
 @click.option("--device", help="auto, cpu, cuda:0; by default the site's setting.")
-@placement_option
-@reading_options
+@ensemble_options(placement=True)
 @site_option
 @json_option
 def score(
@@ -72,7 +71,8 @@ def score(
     kept: str | None,
     resume: bool,
     dry_run: bool,
-    ensemble: tuple[str, ...],
+    chunk: int,
+    ensemble: EnsembleOptions,
     device: str | None,
     directory: Path | None,
     as_json: bool,
@@ -87,18 +87,16 @@ def score(
     if out is None and not dry_run:
         raise InvalidRequest(f"Name the table to write with -o, ending in {', '.join(ENDINGS)}; or ask for --dry-run.")
     site = open_site(directory, device=device)
-    asked = listed.prepare(
-        site, source, model, assembly, selection, ensemble=ensemble or None,
-        every=listed.every(site, model, kept) if columns == "all" else "", **how,
-    )  # fmt: skip
+    every = question.every(site, model, kept) if columns == "all" else ""
+    asked = list_question(site, source, ListRequest(model, assembly, selection, ensemble, every=every, **how), chunk)
     if out is None or dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            _tell(batches.dry_run(asked, Path(folder)), as_json)
+            _tell(run.dry_run(asked, Path(folder)), as_json)
         return
     told: list[Preflight] = []
     try:
         with counting("Scoring variants") as report:
-            statuses = batches.run(asked, out, resume=resume, report=report, tell=lambda found: _begin(found, told))
+            statuses = run.run(asked, out, resume=resume, report=report, tell=lambda found: _begin(found, told))
     except KeyboardInterrupt:
         stderr.print("What was scored is kept; go on with --resume.")
         raise

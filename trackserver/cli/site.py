@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from trackserver.catalogue.adding import Added, add_all, add_each
+from trackserver.catalogue.add import Added, add_all, add_each
 from trackserver.catalogue.check import Finding, check_site
+from trackserver.catalogue.init import init_site
 from trackserver.catalogue.manifest import SUFFIXES, Listed, read_list
-from trackserver.catalogue.setup import init_site
 from trackserver.catalogue.store import OBSERVED, PREDICTED, TilesetRecord
-from trackserver.catalogue.tilesets import files_in, stem_of, uid_for
+from trackserver.catalogue.tilesets import files_in
+from trackserver.catalogue.uids import stem_of, uid_for
 from trackserver.cli.catalogue import print_tilesets
 from trackserver.cli.common import (
     counting,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from trackserver.catalogue.learning import training_tracks
 from trackserver.cli.common import figure, open_site, print_table, progress_said, site_option, stderr
-from trackserver.errors import InvalidRequest, NeedsTorch
+from trackserver.errors import InvalidRequest, needing_torch
 from trackserver.models.card import ModelCard
-from trackserver.predict.targets import Loss
+from trackserver.training.site_tracks import training_tracks
+from trackserver.training.targets import Loss
 
 
 @click.command()
@@ -39,17 +38,18 @@ def train(
     loss: Loss,
     assembly: str | None,
     directory: Path | None,
-    **how: Any,
+    minutes: float | None,
+    seed: int,
+    device: str,
+    overwrite: bool,
 ) -> None:
     """Fit MODEL to the site's measured bigWigs.
 
     Example: trackserver train compact --tracks assay=DNASE --folds folds.bed -o k562 --minutes 5
     """
-    try:
-        from trackserver.predict.training import read_folds, read_recipe
-        from trackserver.predict.training import train as fit
-    except ModuleNotFoundError as error:
-        raise NeedsTorch() from error
+    with needing_torch():
+        from trackserver.training.train import TrainingRun, read_folds, read_recipe
+        from trackserver.training.train import train as fit
     site = open_site(directory)
     name = assembly or site.default_assembly
     lies_on = site.assembly(name)
@@ -58,8 +58,10 @@ def train(
         raise InvalidRequest(f"There is no directory {target.resolve().parent} to put the model in.")
     with progress_said("Training") as report:
         card = fit(
-            training_tracks(site, name, selection, loss), site.genome(name), read_folds(folds_file, lies_on), target,
-            assembly=lies_on, recipe=read_recipe(recipe_file) if recipe_file else None, progress=report, **how,
+            training_tracks(site, name, selection, loss), site.reference(name).genome, read_folds(folds_file, lies_on),
+            target,
+            assembly=lies_on, recipe=read_recipe(recipe_file) if recipe_file else None,
+            run=TrainingRun(minutes, seed, device), overwrite=overwrite, progress=report,
         )  # fmt: skip
     _print_metrics(card)
     stderr.print(f"Wrote {target}. The figures compare predicted with measured bins of each fold's windows.")

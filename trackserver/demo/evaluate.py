@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trackserver.agreement.metrics import pearson
 from trackserver.demo.generator import Chromosome, Element, Site, SyntheticGenome
 from trackserver.demo.grammar import BIN_WIDTH, REACH, TRACKS, Floats, truth
 from trackserver.genome.sequence import Codes, N
-from trackserver.predict.metrics import pearson
 from trackserver.variants.scores import NARROW
 
 # Base codes (B, L) -> float32 (B, T, L // BIN_WIDTH).

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from trackserver.bbi.writer import Stretch, write_bigwig
 from trackserver.demo.generator import Chromosome, SyntheticGenome
 from trackserver.demo.grammar import BIN_WIDTH, TRACKS
 from trackserver.genome.genes import Gene
 from trackserver.genome.locus import Locus
-from trackserver.predict.bigwig import Stretch, write_bigwig
 
 _LINE = 60
 _UPPER = np.frombuffer(b"ACGTN", dtype=np.uint8)

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from trackserver import __version__, config
-from trackserver.catalogue import effects
-from trackserver.catalogue.prediction import predict_tracks, uid
-from trackserver.catalogue.questions import ask
-from trackserver.catalogue.setup import init_site
+from trackserver.catalogue.init import init_site
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import OBSERVED, TilesetRecord
-from trackserver.catalogue.tilesets import check_tileset, uid_for
+from trackserver.catalogue.tilesets import check_tileset
+from trackserver.catalogue.uids import uid_for
 from trackserver.demo.files import write_chromsizes, write_fasta, write_folds, write_measured, write_refgene
 from trackserver.demo.generator import NAME, Showcase, generate, showcase
 from trackserver.demo.grammar import TRACKS
+from trackserver.effects import effects
+from trackserver.effects.question import EffectRequest, effect_question
 from trackserver.errors import InvalidRequest, SiteReadOnly
 from trackserver.models import registry
+from trackserver.progress import StageProgress
+from trackserver.sweep.prediction import predict_tracks, uid
 
 MODEL = "demo"
 NOTICE = "Synthetic demo: genome, measurements and model are made up, and say nothing about any organism."
 _STAMP = "made-by"
-
-Report = Callable[[float, str], None]
 
 
 def is_built(path: Path) -> bool:
@@ -36,7 +35,7 @@ def is_built(path: Path) -> bool:
     return stamp.is_file() and stamp.read_text() == _origin()
 
 
-def build_demo(path: Path, report: Report = lambda done, said: None) -> Site:
+def build_demo(path: Path, report: StageProgress = lambda done, said: None) -> Site:
     """Make the demo site; an older or unfinished one in the same place is made anew."""
     path = path.resolve()
     _begin(path)
@@ -58,7 +57,7 @@ def build_demo(path: Path, report: Report = lambda done, said: None) -> Site:
     install_model(site)
     predict_tracks(site, MODEL, report=lambda at: report(0.35 + 0.65 * at.bp / at.of_bp, "predicting"))
     _write_first_view(site, shown)
-    effects.compute(site, ask(site, MODEL, NAME, [str(shown.variant)]))
+    effects.compute(site, effect_question(site, EffectRequest(MODEL, NAME, [str(shown.variant)])))
     (path / _STAMP).write_text(_origin())
     return Site(path)
 

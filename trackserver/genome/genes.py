@@ -13,9 +13,9 @@ from urllib.parse import unquote
 
 from trackserver.errors import DataError
 from trackserver.genome.assembly import Assembly
+from trackserver.genome.chrom_names import Chromosomes
+from trackserver.genome.gzip_text import opened
 from trackserver.genome.locus import Locus
-from trackserver.genome.names import Chromosomes
-from trackserver.genome.text import opened
 
 
 @dataclass(frozen=True)

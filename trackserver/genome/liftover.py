@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from trackserver.errors import ChromosomesDoNotFit, DataError, NotLifted, shortened
 from trackserver.genome.assembly import Assembly
+from trackserver.genome.chrom_names import Chromosomes
+from trackserver.genome.gzip_text import opened
 from trackserver.genome.locus import Locus
-from trackserver.genome.names import Chromosomes
 from trackserver.genome.sequence import N, decode, encode, reverse_complement
-from trackserver.genome.text import opened
 from trackserver.genome.variant import Reference, Variant, normalised
 
 _START, _END, _TO_START, _CHAIN = range(4)  # columns of a block; TO_START counts along the chain's own strand

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.errors import DataError
+from trackserver.errors import DataError, InvalidRequest
 from trackserver.genome.assembly import Assembly
+from trackserver.genome.chrom_names import Chromosomes
+from trackserver.genome.gzip_text import opened
 from trackserver.genome.locus import Locus
-from trackserver.genome.names import Chromosomes
-from trackserver.genome.text import opened
 
 Positions = NDArray[np.int64]
 _NOT_ROWS = (b"#", b"track", b"browser")
@@ -140,3 +142,85 @@ def _stretch(rows: Positions) -> _Stretch:
     begins, stops = starts[first], reach[np.r_[first[1:] - 1, len(reach) - 1]]
     covered = np.r_[0, np.cumsum(stops - begins)]
     return _Stretch(*(np.ascontiguousarray(part) for part in (starts, ends, names, reach, begins, stops, covered)))
+
+
+def whole_genome(assembly: Assembly) -> list[Locus]:
+    return [Locus(chrom, 0, size) for chrom, size in assembly.chromsizes.items()]
+
+
+def on_bins(regions: Iterable[Locus], assembly: Assembly, bin_width: int) -> list[Locus]:
+    """Regions widened to whole bins, sorted in the assembly's order, touching ones merged."""
+    order = {chrom: number for number, chrom in enumerate(assembly.chroms)}
+    widened = sorted(
+        (order[region.chrom], region.start // bin_width * bin_width, -(-region.end // bin_width) * bin_width)
+        for region in map(assembly.check, regions)
+    )
+    merged: list[list[int]] = []
+    for chrom, start, end in widened:
+        if merged and merged[-1][0] == chrom and start <= merged[-1][2]:
+            merged[-1][2] = max(merged[-1][2], end)
+        else:
+            merged.append([chrom, start, end])
+    names = assembly.chroms
+    return [Locus(names[c], start, min(end, assembly.sizes[c])) for c, start, end in merged]
+
+
+def intersection(one: Sequence[Locus], other: Sequence[Locus], assembly: Assembly) -> list[Locus]:
+    """What lies in both, of regions each of which is sorted and disjoint."""
+    order = {chrom: number for number, chrom in enumerate(assembly.chroms)}
+    found, i, j = [], 0, 0
+    while i < len(one) and j < len(other):
+        a, b = one[i], other[j]
+        if a.chrom == b.chrom and max(a.start, b.start) < min(a.end, b.end):
+            found.append(Locus(a.chrom, max(a.start, b.start), min(a.end, b.end)))
+        if (order[a.chrom], a.end) <= (order[b.chrom], b.end):
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def difference(regions: Sequence[Locus], holes: Sequence[Locus], assembly: Assembly) -> list[Locus]:
+    """What of the regions lies in none of the holes."""
+    ends = {chrom: [Locus(chrom, 0, 0), Locus(chrom, size, size)] for chrom, size in assembly.chromsizes.items()}
+    for hole in holes:
+        ends[hole.chrom].insert(-1, hole)
+    between = [
+        Locus(chrom, before.end, after.start)
+        for chrom, edges in ends.items()
+        for before, after in pairwise(edges)
+        if before.end < after.start
+    ]
+    return intersection(regions, between, assembly)
+
+
+def joined(regions: Iterable[Locus], gap: int) -> list[Locus]:
+    """The regions, those together between which less than `gap` bp lie."""
+    found: list[Locus] = []
+    for region in regions:
+        if found and found[-1].chrom == region.chrom and region.start - found[-1].end < gap:
+            found[-1] = Locus(region.chrom, found[-1].start, region.end)
+        else:
+            found.append(region)
+    return found
+
+
+def read_bed(path: Path, assembly: Assembly) -> list[Locus]:
+    """The first three columns of a BED file, checked against the assembly."""
+    regions = []
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as BED: {error}.") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith(("#", "track", "browser")):
+            continue
+        fields = line.split("\t")
+        try:
+            locus = Locus(fields[0], int(fields[1]), int(fields[2]))
+        except (IndexError, ValueError):
+            raise DataError(f"{path}, line {number}: a BED line reads 'chrom<TAB>start<TAB>end'.") from None
+        regions.append(assembly.check(locus))
+    if not regions:
+        raise InvalidRequest(f"{path} names no region.")
+    return regions

@@ -8,22 +8,22 @@ table's size where SQLite keeps temporary files (SQLITE_TMPDIR).
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from trackserver.errors import BadVariant, DataError, UnknownRsid, UnreadableFile
 from trackserver.genome.assembly import Assembly
-from trackserver.genome.names import Chromosomes
-from trackserver.genome.notation import is_rsid
+from trackserver.genome.chrom_names import Chromosomes
 from trackserver.genome.variant import Variant, from_columns
+from trackserver.genome.variant_notation import is_rsid
 from trackserver.genome.vcf import opened_stream
+from trackserver.progress import Progress, no_progress
+from trackserver.storage import whole_file
 
-Report = Callable[[int, int], None]  # (bytes of the VCF done, bytes in all)
 Record = tuple[int, int, int, str, str]  # rs, the chromosome's number, position counted from 1, REF, ALTs
 
 _FORMAT = "rsids 1"
@@ -91,7 +91,7 @@ class Rsids:
             raise UnreadableFile(f"{self.path.name} is no table of rsIDs: {error}.") from error
 
 
-def index_rsids(vcf: Path, out: Path, assembly: Assembly, report: Report | None = None) -> int:
+def index_rsids(vcf: Path, out: Path, assembly: Assembly, report: Progress = no_progress) -> int:
     """Make the table of a VCF whose ID column, or else whose INFO's RS, holds rsIDs; whole or not at all.
 
     Records on chromosomes that the assembly lacks, such as patches, are left out. Returns how many are in the table.
@@ -103,28 +103,27 @@ def index_rsids(vcf: Path, out: Path, assembly: Assembly, report: Report | None 
     ChromosomesDoNotFit
         It has no chromosome of the assembly.
     """
-    chroms = Chromosomes(assembly)
-    partial = out.with_name(f"{out.name}.partial")
-    partial.unlink(missing_ok=True)
     try:
-        with closing(sqlite3.connect(partial)) as table:
-            # Nothing reads the file before it is whole, so nothing need be rolled back.
-            table.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;")
-            table.executescript(_SCHEMA)
-            rows = _records(vcf, chroms, report)
-            table.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
-            (count,) = table.execute("SELECT count(*) FROM records").fetchone()
-            _check_found(vcf, count, chroms)
-            table.executemany("INSERT INTO chromosomes VALUES (?, ?)", enumerate(assembly.chroms))
-            about = {"format": _FORMAT, "assembly": assembly.name, "source": vcf.name, "records": str(count)}
-            table.executemany("INSERT INTO about VALUES (?, ?)", about.items())
-            table.execute("CREATE INDEX by_rs ON records (rs)")
-            table.commit()
-        os.replace(partial, out)
+        with whole_file(out) as part:
+            return _write_table(part, vcf, assembly, report)
     except sqlite3.Error as error:
         raise DataError(f"{out} cannot be written: {error}; is there room on the disk?") from error
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def _write_table(path: Path, vcf: Path, assembly: Assembly, report: Progress) -> int:
+    chroms = Chromosomes(assembly)
+    with closing(sqlite3.connect(path)) as table:
+        # Nothing reads the file before it is whole, so nothing need be rolled back.
+        table.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;")
+        table.executescript(_SCHEMA)
+        table.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", _records(vcf, chroms, report))
+        (count,) = table.execute("SELECT count(*) FROM records").fetchone()
+        _check_found(vcf, count, chroms)
+        table.executemany("INSERT INTO chromosomes VALUES (?, ?)", enumerate(assembly.chroms))
+        about = {"format": _FORMAT, "assembly": assembly.name, "source": vcf.name, "records": str(count)}
+        table.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+        table.execute("CREATE INDEX by_rs ON records (rs)")
+        table.commit()
     return int(count)
 
 
@@ -135,13 +134,13 @@ def _check_found(vcf: Path, count: int, chroms: Chromosomes) -> None:
         raise UnreadableFile(f"{vcf.name} has no rsID, neither in its ID column nor as RS= in INFO.")
 
 
-def _records(vcf: Path, chroms: Chromosomes, report: Report | None) -> Iterator[Record]:
+def _records(vcf: Path, chroms: Chromosomes, report: Progress) -> Iterator[Record]:
     numbers = {chrom: number for number, chrom in enumerate(chroms.assembly.chroms)}
     try:
         with vcf.open("rb") as raw, opened_stream(raw) as lines:
             total = vcf.stat().st_size
             for number, line in enumerate(lines, 1):
-                if report and number % _EVERY == 0:
+                if number % _EVERY == 0:
                     report(raw.tell(), total)
                 if line.startswith(b"#") or line.isspace():
                     continue
@@ -154,8 +153,7 @@ def _records(vcf: Path, chroms: Chromosomes, report: Report | None) -> Iterator[
                             yield rs, numbers[chrom], position, ref, alts
                 except (IndexError, ValueError):
                     raise UnreadableFile(f"{vcf.name}, line {number}: this is no line of a VCF.") from None
-            if report:
-                report(total, total)
+            report(total, total)
     except FileNotFoundError:
         raise UnreadableFile(f"{vcf.name} is gone from {vcf.parent}.") from None
 

@@ -7,7 +7,6 @@ lower case reads like upper case.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import threading
 import warnings
@@ -20,12 +19,13 @@ from numpy.typing import NDArray
 
 from trackserver.errors import DataError, UnknownChromosome
 from trackserver.genome.locus import Locus
+from trackserver.progress import Progress, no_progress
+from trackserver.storage import new_folder, publish
 
 BASES = "ACGT"
 N = 4
 
 Codes = NDArray[np.uint8]
-Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
 
 _CODE_OF_BYTE = np.full(256, N, dtype=np.uint8)
 for _code, _base in enumerate(BASES):
@@ -125,7 +125,7 @@ class Genome:
                 raise DataError(f"{self.path} cannot be read as FASTA: {error}") from error
 
 
-def build_index(path: Path, index: Path, progress: Progress | None = None) -> None:
+def build_index(path: Path, index: Path, progress: Progress = no_progress) -> None:
     """Write the .fai (and, for bgzip, the .gzi) of a FASTA, whole or not at all.
 
     Raises
@@ -139,14 +139,16 @@ def build_index(path: Path, index: Path, progress: Progress | None = None) -> No
         raw.seek(0)
         lines: IO[bytes] = gzip.open(raw) if zipped else raw  # type: ignore[assignment]
         try:
-            rows = list(_index_rows(lines, lambda: progress and progress(raw.tell(), total)))
+            rows = list(_index_rows(lines, lambda: progress(raw.tell(), total)))
         except (OSError, EOFError) as error:
             raise DataError(f"{path} cannot be read as FASTA: {error}") from error
-    partial = Path(f"{index}.partial")
-    partial.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
-    os.replace(partial, index)
-    if zipped:
-        _build_block_index(path, index)
+    with new_folder(index.parent, index.name) as folder:
+        made = folder / index.name
+        made.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
+        if zipped:
+            _build_block_index(path, made)
+            publish(made.with_suffix(".gzi"), index.with_suffix(".gzi"))
+        publish(made, index)
 
 
 def _index_rows(lines: IO[bytes], tick: Callable[[], object]) -> Iterator[tuple[str, int, int, int, int]]:
@@ -184,15 +186,3 @@ def _build_block_index(path: Path, index: Path) -> None:
         raise DataError(
             f"{path} is gzip but not bgzip, so it cannot be read by position; repack it: gunzip it, then bgzip it."
         ) from error
-
-
-def sha256(path: Path, progress: Progress | None = None) -> str:
-    """Checksum of a file's bytes, hexadecimal."""
-    digest, total, done = hashlib.sha256(), path.stat().st_size, 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-            done += len(block)
-            if progress:
-                progress(done, total)
-    return digest.hexdigest()

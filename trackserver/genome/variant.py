@@ -14,8 +14,8 @@ import numpy as np
 from trackserver.errors import BadVariant, NoSequence, ReferenceMismatch, shortened
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
-from trackserver.genome.notation import HGVS, HGVS_CHANGE, columns, is_spelled, problem
 from trackserver.genome.sequence import BASES, Codes, N, decode, encode, reverse_complement
+from trackserver.genome.variant_notation import HGVS, HGVS_CHANGE, columns, is_spelled, problem
 
 Kind = Literal["snv", "mnv", "insertion", "deletion", "delins"]
 _READ_AHEAD = 64  # bases looked at a time while an indel rolls to the left; doubled on long repeats

@@ -15,9 +15,9 @@ from isal.igzip_lib import IsalError
 
 from trackserver.errors import InvalidRequest, NotFound, UnreadableFile, shortened
 from trackserver.genome.assembly import Assembly
-from trackserver.genome.notation import has_alleles_first, is_rsid
-from trackserver.genome.text import opened
+from trackserver.genome.gzip_text import opened
 from trackserver.genome.variant import Reference, Variant, from_columns, looks_like_variant, parse_variants
+from trackserver.genome.variant_notation import has_alleles_first, is_rsid
 
 Named = Callable[[str], Sequence[Variant]]  # an rsID's variants
 _MOST_LINE = 1 << 26  # bytes: half a million samples' genotypes fit, a file without lines is found out

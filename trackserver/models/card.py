@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +18,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from trackserver.errors import DataError, InvalidRequest, UnknownTrack
+from trackserver.storage import write_whole
+from trackserver.validation import first_problem
 
 # Cards come from elsewhere with their weights: a mistyped key, a quoted number or a NaN is an error, not a guess.
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -188,17 +189,7 @@ def _card_type() -> TypeAdapter[ModelCard]:
 def write_card(card: ModelCard, path: Path) -> None:
     """Write strict JSON, whole or not at all; a NaN in the metrics is a ValueError here rather than in a browser."""
     text = json.dumps(asdict(card), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def first_problem(error: ValidationError) -> str:
-    """`tracks.3.mean: input should be a valid number`: the first thing wrong, for the end of a sentence."""
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    what = problem["msg"][:1].lower() + problem["msg"][1:]
-    return f"{where}: {what}" if where else what
+    write_whole(path, text)
 
 
 _MEANT, _LONGEST = 4, 80  # values of a wrong selection, and letters of each, that are compared with what there is

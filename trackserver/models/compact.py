@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trackserver.errors import DataError
-from trackserver.models.card import first_problem
 from trackserver.models.layers import max_pool
+from trackserver.validation import first_problem
 
 # Tensors of which row i belongs to track i.
 ROW_TENSORS = ("head.weight", "head.bias", "scale")

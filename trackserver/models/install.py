@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +18,14 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from trackserver import __version__
-from trackserver.errors import DataError, InvalidRequest, NeedsTorch
-from trackserver.genome.sequence import sha256
+from trackserver.errors import DataError, InvalidRequest, needing_torch
 from trackserver.models import registry
 from trackserver.models.card import ModelCard, Track, geometry_problem, write_card
-from trackserver.models.download import fetch
 from trackserver.models.labels import read_labels
 from trackserver.models.zoo import Published, published, read_published
+from trackserver.progress import Progress
+from trackserver.sources.download import fetch
+from trackserver.storage import sha256
 
 if TYPE_CHECKING:
     from torch import nn
@@ -146,9 +147,7 @@ def copy_model(models_dir: Path, model: Path, name: str, *, overwrite: bool = Fa
     return replace(card, id=name)
 
 
-def download(
-    about: Published, folder: Path, urls: Sequence[str], table: str | None, report: Callable[[int, int], None]
-) -> Source:
+def download(about: Published, folder: Path, urls: Sequence[str], table: str | None, report: Progress) -> Source:
     """A published model's files in a folder, each whole and with its published checksum where one is known.
 
     Parameters
@@ -188,10 +187,8 @@ def _to_fetch(about: Published, urls: Sequence[str]) -> list[tuple[str, str, str
 
 def translate(about: Published, source: Source) -> Translated:
     """A published file in its network's terms; see `weights.Translated`."""
-    try:
+    with needing_torch():
         from trackserver.models.weights import Choice, read
-    except ModuleNotFoundError as error:
-        raise NeedsTorch() from error
     choice = Choice(
         head=about.head,
         alphabet=source.alphabet or about.alphabet,
@@ -256,11 +253,9 @@ def _keep_weights(stage: Path, about: Published, source: Source) -> ModelCard:
 
 
 def _keep_program(stage: Path, about: Published, source: Source) -> ModelCard:
-    try:
+    with needing_torch():
         from trackserver.models.program import check_runs
         from trackserver.models.sandbox import Program
-    except ModuleNotFoundError as error:
-        raise NeedsTorch() from error
     path = stage / registry.PROGRAMS[about.architecture]
     shutil.copyfile(source.path, path)
     card = _card(about, source, read_tracks(about, source.labels, about.n_tracks), {}, sha256(path))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trackserver.errors import DataError
-from trackserver.hdf5 import check_self_contained
+from trackserver.sources.hdf5 import check_self_contained
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from trackserver.errors import DataError, listing
-from trackserver.models.card import first_problem
 from trackserver.models.weights import Choice, Fit
+from trackserver.validation import first_problem
 
 Config = TypeVar("Config")
 

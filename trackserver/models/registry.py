@@ -6,21 +6,25 @@ Listing models and reading their cards needs no torch; `load` does.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
-from importlib import import_module
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-from trackserver.errors import DataError, InvalidRequest, NeedsTorch, SiteReadOnly, UnknownModel, UnknownTrack, listing
-from trackserver.genome.sequence import sha256
+from trackserver.errors import (
+    DataError,
+    InvalidRequest,
+    SiteReadOnly,
+    UnknownModel,
+    UnknownTrack,
+    listing,
+    needing_torch,
+)
 from trackserver.models.card import ModelCard, read_card
+from trackserver.storage import sha256, whole_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,13 +32,6 @@ if TYPE_CHECKING:
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
 
-# Architecture -> the module that builds it, imported only when one is loaded.
-ARCHITECTURES = {
-    name: f"trackserver.models.{name}"
-    for name in (
-        "deepsea", "beluga", "basset", "basenji", "basenji2", "sei", "enformer", "borzoi", "chrombpnet", "compact",
-    )
-}  # fmt: skip
 # Programs a user brings, weights and arithmetic in one: the name of the file that is kept as it came.
 PROGRAMS = {"torchscript": "program.pt", "export": "program.pt2"}
 
@@ -44,8 +41,10 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 class Architecture(Protocol):
     """What a model file offers."""
 
-    # Tensors of which row i belongs to track i.
-    ROW_TENSORS: tuple[str, ...]
+    @property
+    def ROW_TENSORS(self) -> tuple[str, ...]:  # noqa: N802  (a constant of the module)
+        """Tensors of which row i belongs to track i."""
+        ...
 
     def build(self, config: dict[str, Any], n_tracks: int, crop: int) -> nn.Module:
         """A module (B, 4, L) -> (B, n_tracks, (L - 2 crop) / bin_width); DataError where the configuration is wrong.
@@ -140,11 +139,14 @@ def check_weights(described: ModelCard, path: Path) -> None:
 
 def read_module(described: ModelCard, path: Path, tracks: Sequence[int] | None = None) -> nn.Module:
     """Build what a card describes and fill it from a file, without the checksum; see `load`."""
+    with needing_torch():
+        from trackserver.models.sandbox import Program
+        from trackserver.models.weights import read_safetensors
+
     if described.architecture in PROGRAMS:
-        return cast("nn.Module", _needing_torch("trackserver.models.sandbox").Program(path, described, tracks))
-    weights = _needing_torch("trackserver.models.weights")
+        return Program(path, described, tracks)
     return assemble(
-        described.architecture, described.config, weights.read_safetensors(path), path,
+        described.architecture, described.config, read_safetensors(path), path,
         n_tracks=len(described.tracks), crop=described.crop, tracks=tracks,
     )  # fmt: skip
 
@@ -160,11 +162,15 @@ def assemble(
     tracks: Sequence[int] | None = None,
 ) -> nn.Module:
     """A network of an architecture with its state, in eval mode, on the CPU; `path` is named where it does not fit."""
-    weights, torch = _needing_torch("trackserver.models.weights"), _needing_torch("torch")
+    with needing_torch():
+        import torch
+
+        from trackserver.models.weights import fill
+
     built = architecture(name)
     with torch.device("meta"):  # no memory, and no random numbers, for what is replaced at once
         module = built.build(config, n_tracks if tracks is None else len(tracks), crop)
-    weights.fill(module, state, path, rows=tracks, n_rows=n_tracks, row_tensors=built.ROW_TENSORS)
+    fill(module, state, path, rows=tracks, n_rows=n_tracks, row_tensors=built.ROW_TENSORS)
     return module.eval()
 
 
@@ -178,22 +184,47 @@ def architecture(name: str) -> Architecture:
     NeedsTorch
         torch is not installed.
     """
-    if name not in ARCHITECTURES:
-        raise DataError(f"No architecture '{name}' here; known: {listing(ARCHITECTURES, 20)}.")
-    return cast(Architecture, _needing_torch(ARCHITECTURES[name]))
+    with needing_torch():
+        known = architectures()
+    if name not in known:
+        raise DataError(f"No architecture '{name}' here; known: {listing(known, 20)}.")
+    return known[name]
+
+
+@cache
+def architectures() -> dict[str, Architecture]:
+    """The modules that build networks, by the architecture's name."""
+    from trackserver.models import (
+        basenji,
+        basenji2,
+        basset,
+        beluga,
+        borzoi,
+        chrombpnet,
+        compact,
+        deepsea,
+        enformer,
+        sei,
+    )
+
+    return {
+        "deepsea": deepsea,
+        "beluga": beluga,
+        "basset": basset,
+        "basenji": basenji,
+        "basenji2": basenji2,
+        "sei": sei,
+        "enformer": enformer,
+        "borzoi": borzoi,
+        "chrombpnet": chrombpnet,
+        "compact": compact,
+    }
 
 
 def check_tracks(tracks: Sequence[int] | None, model_id: str, n_tracks: int) -> None:
     for index in tracks or ():
         if not 0 <= index < n_tracks:
             raise UnknownTrack(index, model_id, n_tracks)
-
-
-def _needing_torch(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise NeedsTorch() from error
 
 
 def check_free(models_dir: Path, model_id: str, overwrite: bool) -> str:
@@ -220,15 +251,8 @@ def staged(directory: Path) -> Iterator[Path]:
     SiteReadOnly
         It cannot be written there.
     """
-    directory = directory.resolve()
-    stage = directory.with_name(f".{directory.name}-{secrets.token_hex(4)}")
     try:
-        stage.mkdir(parents=True)
-        yield stage
-        if directory.exists():
-            shutil.rmtree(directory)
-        os.replace(stage, directory)
+        with whole_folder(directory.resolve(), replace=True) as stage:
+            yield stage
     except OSError as error:
         raise SiteReadOnly(f"The model cannot be written to {directory}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)

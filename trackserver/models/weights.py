@@ -7,7 +7,6 @@ network. A site keeps every model as safetensors under the network's own names, 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from trackserver.errors import DataError, listing
 from trackserver.genome.sequence import BASES
+from trackserver.storage import whole_file
 
 
 @dataclass(frozen=True)
@@ -287,10 +287,9 @@ def save_weights(state: Mapping[str, Tensor], path: Path, *, half: bool = False)
     With `half`, matrices and kernels are stored as float16, half the size; vectors (biases, norms, scales) stay
     float32, for a running variance may lie outside what float16 can hold.
     """
-    partial = path.with_name(path.name + ".partial")
-    save_file({name: _stored(tensor, half) for name, tensor in state.items()}, str(partial))
-    partial.chmod(0o644)  # safetensors makes it its owner's alone; the server may be another user
-    os.replace(partial, path)
+    with whole_file(path) as part:
+        save_file({name: _stored(tensor, half) for name, tensor in state.items()}, str(part))
+        part.chmod(0o644)  # safetensors makes it its owner's alone; the server may be another user
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:

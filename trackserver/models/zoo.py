@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from trackserver.errors import DataError, NotFound
-from trackserver.models.card import Track, first_problem
+from trackserver.models.card import Track
+from trackserver.validation import first_problem
 
 # A mistyped key or a quoted number is an error, not a guess.
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)

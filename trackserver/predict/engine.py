@@ -15,21 +15,19 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.errors import InvalidRequest, NeedsTorch, Unavailable
+from trackserver.errors import InvalidRequest, Unavailable, needing_torch
 from trackserver.genome.sequence import N, reverse_complement
 from trackserver.models import registry
 from trackserver.models.card import ModelCard
-from trackserver.predict.reading import Reading
+from trackserver.predict.ensemble import Ensemble
 
-try:
+with needing_torch():
     import torch
     from torch import Tensor, nn
 
     from trackserver.models.along import goes_along
     from trackserver.models.borzoi import unsquash
-    from trackserver.predict.stretch import Layouts
-except ModuleNotFoundError as error:
-    raise NeedsTorch() from error
+    from trackserver.predict.layouts import Layouts
 
 if TYPE_CHECKING:
     from trackserver.genome.sequence import Codes
@@ -49,7 +47,7 @@ class Predictor:
         `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:0`.
     batch_size
         Windows computed at once: memory and speed only, never the result.
-    reading
+    ensemble
         What is averaged, in which units the values are, and where variants lie.
     rows
         The card's tracks that `module` has, in its order, where it was loaded with part of its head.
@@ -65,7 +63,7 @@ class Predictor:
         module: nn.Module,
         device: str = "auto",
         batch_size: int = 8,
-        reading: Reading = Reading(),  # noqa: B008  (frozen)
+        ensemble: Ensemble = Ensemble(),  # noqa: B008  (frozen)
         *,
         rows: Sequence[int] | None = None,
         tracks: Sequence[int] | None = None,
@@ -73,7 +71,7 @@ class Predictor:
     ):
         if batch_size < 1:
             raise InvalidRequest(f"A batch needs at least one window, not {batch_size}.")
-        self.card, self.batch_size, self.reading = reading.placed(card), batch_size, reading
+        self.card, self.batch_size, self.ensemble = ensemble.placed(card), batch_size, ensemble
         self.precision = precision
         allow_tf32(precision == "tf32")
         self.device = resolve_device(device)
@@ -83,12 +81,12 @@ class Predictor:
         if missing := set(self.tracks) - set(rows):
             raise InvalidRequest(f"Track {min(missing)} of model {card.id} was not loaded.")
         self._keep = slice(None) if self.tracks == tuple(rows) else [rows.index(track) for track in self.tracks]
-        self._opposite = _opposite_rows(card, rows, self.tracks) if reading.both_strands else []
-        self._unsquash = Unsquash(card, self.tracks, self.device) if not reading.squashed else None
+        self._opposite = _opposite_rows(card, rows, self.tracks) if ensemble.both_strands else []
+        self._unsquash = Unsquash(card, self.tracks, self.device) if not ensemble.squashed else None
         self._bases = torch.cat([torch.eye(4), torch.full((1, 4), card.n_value)]).to(self.device)
         # Each window is read in these ways, and what comes of them averaged.
-        self.views = [View(reverse, shift) for reverse in (False, True)[: 1 + reading.both_strands]
-                      for shift in reading.shifts]  # fmt: skip
+        self.views = [View(reverse, shift) for reverse in (False, True)[: 1 + ensemble.both_strands]
+                      for shift in ensemble.shifts]  # fmt: skip
         self.layouts = Layouts(self.module)
 
     def reads(self, length: int) -> bool:
@@ -96,7 +94,7 @@ class Predictor:
         it, or windows `card.kept` bp apart where the module goes along; shifted windows share nothing.
         """
         windows, beyond = divmod(length - self.card.window, self.card.kept)
-        along = windows > 0 and not beyond and self.reading.shifts == (0,)
+        along = windows > 0 and not beyond and self.ensemble.shifts == (0,)
         return self.card.reads(length) or (along and goes_along(self.module, self.card.kept))
 
     def predict(self, codes: Codes) -> NDArray[np.float32]:
@@ -140,9 +138,9 @@ class Predictor:
         Tensor
             (B, T, bins), tracks as in `self.tracks`; made in the memory of the outputs where that is possible.
         """
-        outputs, n_shifts = iter(outputs), len(self.reading.shifts)
+        outputs, n_shifts = iter(outputs), len(self.ensemble.shifts)
         total = sum_of(islice(outputs, n_shifts))[:, self._keep]
-        if self.reading.both_strands:
+        if self.ensemble.both_strands:
             total = total + sum_of(outputs).flip(-1)[:, self._opposite]
         mean = total / len(self.views) if len(self.views) > 1 else total
         return self._unsquash(mean) if self._unsquash else mean
@@ -245,16 +243,16 @@ def load_predictor(
     tracks: Sequence[int] | None = None,
     device: str = "auto",
     batch_size: int = 8,
-    reading: Reading = Reading(),  # noqa: B008  (frozen)
+    ensemble: Ensemble = Ensemble(),  # noqa: B008  (frozen)
     stride: int | None = None,
     precision: Precision = "float32",
 ) -> Predictor:
     """A site's model, with only the rows of its head that are needed; see `registry.load` for what can be wrong."""
     card = registry.card(models_dir, model_id)
-    rows = _with_pairs(card, tracks) if tracks is not None and reading.both_strands else tracks
+    rows = _with_pairs(card, tracks) if tracks is not None and ensemble.both_strands else tracks
     module = registry.load(models_dir, model_id, rows, stride)
     card = card.at_stride(stride) if stride else card
-    return Predictor(card, module, device, batch_size, reading, rows=rows, tracks=tracks, precision=precision)
+    return Predictor(card, module, device, batch_size, ensemble, rows=rows, tracks=tracks, precision=precision)
 
 
 def _with_pairs(card: ModelCard, tracks: Sequence[int]) -> list[int]:

@@ -11,16 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.errors import InvalidRequest, NeedsTorch
+from trackserver.errors import InvalidRequest, needing_torch
 from trackserver.genome.sequence import Codes, N
 from trackserver.predict.engine import Predictor, View
 
-try:
+with needing_torch():
     import torch
     from torch import Tensor
     from torch.nn import functional as F
-except ModuleNotFoundError as error:
-    raise NeedsTorch() from error
 
 MOST_TRACKS = 64  # each is a pass back through the network
 

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.errors import NeedsTorch, Unavailable
+from trackserver.errors import Unavailable, needing_torch
 from trackserver.predict.engine import Predictor
 
-try:
+with needing_torch():
     import torch
     from torch import Tensor
-except ModuleNotFoundError as error:
-    raise NeedsTorch() from error
 
 if TYPE_CHECKING:
     from trackserver.genome.sequence import Codes

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from trackserver.errors import FileChanged, UnreadableFile, listing
 from trackserver.genome.assembly import Assembly
-from trackserver.genome.names import Chromosomes
+from trackserver.genome.chrom_names import Chromosomes
+from trackserver.genome.gzip_text import opened
 from trackserver.genome.regions import covered_bases
-from trackserver.genome.text import opened
+from trackserver.sources.source import identity_at
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.intervals import Intervals
-from trackserver.tiles.source import identity_at
 from trackserver.tiles.tileset import TileId, check_on_grid, pyramid_info
 
 MOST_ROWS = 3_000_000  # 40 bytes each, and the text packed

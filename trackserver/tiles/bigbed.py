@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trackserver.bbi.bigwig import CHECKED_AT_ONCE, SMALL_CACHE, check_chromosomes, own_chroms
+from trackserver.bbi.reader import BBI, Chrom, Line
 from trackserver.errors import UnreadableFile
 from trackserver.genome.assembly import Assembly, Segment
 from trackserver.genome.regions import covered_bases
-from trackserver.tiles.bbi import BBI, Chrom, Line
+from trackserver.progress import Progress, no_progress
+from trackserver.sources.cache import ByteCache
+from trackserver.sources.source import LocalSource, Source
 from trackserver.tiles.bed import HEADERS, MOST_ENTRIES_A_TILE, entry
-from trackserver.tiles.cache import ByteCache
 from trackserver.tiles.grid import Grid
-from trackserver.tiles.source import LocalSource, Source
 from trackserver.tiles.tileset import TileId, check_on_grid, pyramid_info
-from trackserver.tiles.vector import CHECKED_AT_ONCE, SMALL_CACHE, Report, check_chromosomes, own_chroms
 
 # Blocks (of 512 lines, as a rule) of which a tile is made. Far away each may be a request of its own.
 MOST_BLOCKS, MOST_FAR_BLOCKS = 64, 4
@@ -161,7 +162,7 @@ def open_bigbed(file: Path | Source, cache: ByteCache | None = None) -> BBI:
     return bbi
 
 
-def check_bigbed(file: Path | Source, assembly: Assembly, report: Report = lambda done, total: None) -> None:
+def check_bigbed(file: Path | Source, assembly: Assembly, report: Progress = no_progress) -> None:
     """Read every line, so that nothing is found out only when somebody looks.
 
     Raises

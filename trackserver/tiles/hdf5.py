@@ -12,8 +12,8 @@ import h5py
 
 from trackserver.errors import UnreadableFile
 from trackserver.genome.assembly import Assembly
-from trackserver.hdf5 import check_self_contained
-from trackserver.tiles.source import LocalSource
+from trackserver.sources.hdf5 import check_self_contained
+from trackserver.sources.source import LocalSource
 
 
 class HDF5:

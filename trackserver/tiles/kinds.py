@@ -7,39 +7,92 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trackserver.errors import InvalidRequest, UnreadableFile, listing
 from trackserver.genome.assembly import Assembly
-from trackserver.tiles.cache import ByteCache
+from trackserver.progress import Progress
+from trackserver.sources.cache import ByteCache
+from trackserver.sources.source import Source
 from trackserver.tiles.grid import Grid
-from trackserver.tiles.source import Source
 from trackserver.tiles.tileset import Tileset
 
-Report = Callable[[int, int], None]
+
+class Reader(NamedTuple):
+    """How files of a kind are read.
+
+    open : a file as a tileset; raises UnreadableFile
+    check : raises unless a file is whole, of its kind, and lies on an assembly
+    warm_up : loads what the first tile would otherwise wait for
+    """
+
+    open: Callable[[Any, Grid, str, ByteCache], Tileset]
+    check: Callable[[Any, Assembly, Progress], None]
+    warm_up: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """A kind of file.
 
     filetype, datatype : HiGlass's names
     suffixes : how the names of such files end
-    module, tileset, check : where its class and its checker are
-    by_ranges : read piece by piece, so it may lie on the web
-    cached : keeps what it has decoded where all tilesets do
+    reader : imports what reads them
+    by_ranges : read piece by piece, so it may lie on the web; others are read from a path
     """
 
     filetype: str
     datatype: str
     suffixes: tuple[str, ...]
-    module: str
-    tileset: str
-    check: str
+    reader: Callable[[], Reader]
     by_ranges: bool = False
-    cached: bool = False
+
+
+def _bigwig() -> Reader:
+    from trackserver.bbi.bigwig import check_bigwig
+    from trackserver.tiles.bigwig import BigWigTileset, warm_up
+
+    return Reader(BigWigTileset, check_bigwig, warm_up)
+
+
+def _bigbed() -> Reader:
+    from trackserver.tiles.bigbed import BigBedTileset, check_bigbed
+
+    return Reader(BigBedTileset, check_bigbed)
+
+
+def _bed() -> Reader:
+    from trackserver.tiles.bed import BedTileset, check_bed
+
+    return Reader(
+        lambda path, grid, name, cache: BedTileset(path, grid, name),
+        lambda path, assembly, progress: check_bed(path, assembly),
+    )
+
+
+def _matrix() -> Reader:
+    from trackserver.tiles.matrix import MatrixTileset, check_matrix
+
+    return Reader(MatrixTileset, lambda path, assembly, progress: check_matrix(path, assembly))
+
+
+def _fasta() -> Reader:
+    from trackserver.tiles.sequence import check_fasta, open_fasta
+
+    return Reader(
+        lambda path, grid, name, cache: open_fasta(path, grid, name),
+        lambda path, assembly, progress: check_fasta(path, assembly),
+    )
+
+
+def _multivec() -> Reader:
+    from trackserver.tiles.multivec import MultivecTileset, check_multivec
+
+    return Reader(
+        lambda path, grid, name, cache: MultivecTileset(path, grid, name),
+        lambda path, assembly, progress: check_multivec(path, assembly),
+    )
 
 
 BED = tuple(
@@ -49,35 +102,17 @@ FASTA = tuple(f".{name}{packed}" for name in ("fa", "fasta", "fna") for packed i
 KINDS = {
     kind.filetype: kind
     for kind in (
-        Kind(
-            "bigwig",
-            "vector",
-            (".bw", ".bigwig"),
-            "vector",
-            "BigWigTileset",
-            "check_bigwig",
-            by_ranges=True,
-            cached=True,
-        ),
-        Kind(
-            "bigbed",
-            "bedlike",
-            (".bb", ".bigbed"),
-            "bigbed",
-            "BigBedTileset",
-            "check_bigbed",
-            by_ranges=True,
-            cached=True,
-        ),
-        Kind("beddb", "bedlike", BED, "bed", "BedTileset", "check_bed"),
-        Kind("cooler", "matrix", (".mcool", ".cool"), "matrix", "MatrixTileset", "check_matrix", cached=True),
-        Kind("fasta", "multivec", FASTA, "sequence", "open_fasta", "check_fasta"),
-        Kind("multivec", "multivec", (".mv5", ".multires.mv5"), "multivec", "MultivecTileset", "check_multivec"),
+        FileKind("bigwig", "vector", (".bw", ".bigwig"), _bigwig, by_ranges=True),
+        FileKind("bigbed", "bedlike", (".bb", ".bigbed"), _bigbed, by_ranges=True),
+        FileKind("beddb", "bedlike", BED, _bed),
+        FileKind("cooler", "matrix", (".mcool", ".cool"), _matrix),
+        FileKind("fasta", "multivec", FASTA, _fasta),
+        FileKind("multivec", "multivec", (".mv5", ".multires.mv5"), _multivec),
     )
 }
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> FileKind:
     """The kind of a file, by its name.
 
     Raises
@@ -102,36 +137,29 @@ def open_file(filetype: str, file: Path | Source, grid: Grid, name: str, cache: 
         It is missing, damaged or another format, or lies on the web though its kind is read whole.
     """
     kind = _kind(filetype)
-    made = getattr(import_module(f"trackserver.tiles.{kind.module}"), kind.tileset)
-    place = file if kind.by_ranges else _local(file, kind)
-    opened: Tileset = made(place, grid, name, cache) if kind.cached else made(place, grid, name)
-    return opened
+    return kind.reader().open(_readable(file, kind), grid, name, cache)
 
 
-def prepare(filetype: str) -> None:
-    """Load what reads files of a kind; the first tile then need not wait for it."""
-    if filetype in KINDS:
-        module = import_module(f"trackserver.tiles.{KINDS[filetype].module}")
-        getattr(module, "prepare", lambda: None)()
-
-
-def check_file(filetype: str, file: Path | Source, assembly: Assembly, report: Report) -> None:
+def check_file(filetype: str, file: Path | Source, assembly: Assembly, progress: Progress) -> None:
     """Raise unless a file is whole, of its kind, and lies on an assembly."""
     kind = _kind(filetype)
-    check: Any = getattr(import_module(f"trackserver.tiles.{kind.module}"), kind.check)
-    if kind.by_ranges:
-        check(file, assembly, report)
-    else:
-        check(_local(file, kind), assembly)
+    kind.reader().check(_readable(file, kind), assembly, progress)
 
 
-def _kind(filetype: str) -> Kind:
+def warm_up(filetype: str) -> None:
+    """Load what reads files of a kind; the first tile then need not wait for it."""
+    if filetype in KINDS:
+        KINDS[filetype].reader().warm_up()
+
+
+def _kind(filetype: str) -> FileKind:
     if filetype not in KINDS:
         raise InvalidRequest(f"No file type '{filetype}' here; known: {listing(KINDS, 30)}.")
     return KINDS[filetype]
 
 
-def _local(file: Path | Source, kind: Kind) -> Path:
-    if not isinstance(file, Path):
+def _readable(file: Path | Source, kind: FileKind) -> Path | Source:
+    """The file, which has to lie on this server where its kind is read whole."""
+    if not kind.by_ranges and not isinstance(file, Path):
         raise UnreadableFile(f"{file.name} must lie on this server: a {kind.filetype} file is not read from the web.")
     return file

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from trackserver.errors import BadTileId, InvalidRequest, UnreadableFile, listing
 from trackserver.genome.assembly import Assembly
-from trackserver.genome.names import check_sizes, own_names
+from trackserver.genome.chrom_names import check_sizes, own_names
+from trackserver.sources.cache import ByteCache
 from trackserver.tiles import wire
-from trackserver.tiles.cache import ByteCache
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.hdf5 import HDF5, runs
 from trackserver.tiles.tileset import TileId

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from trackserver.errors import BadTileId, UnreadableFile, listing
 from trackserver.genome.assembly import Assembly
+from trackserver.genome.chrom_names import check_sizes, own_names
 from trackserver.genome.locus import Locus
-from trackserver.genome.names import check_sizes, own_names
 from trackserver.tiles import wire
-from trackserver.tiles.array import ArrayTileset
+from trackserver.tiles.bins import ArrayTileset
 from trackserver.tiles.grid import TILE_SIZE, Grid
 from trackserver.tiles.hdf5 import HDF5, runs
 from trackserver.tiles.tileset import TileId, pyramid_info

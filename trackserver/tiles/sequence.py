@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from trackserver.errors import UnreadableFile
 from trackserver.genome.assembly import Assembly, from_chromsizes
+from trackserver.genome.chrom_names import check_sizes, own_names
 from trackserver.genome.locus import Locus
-from trackserver.genome.names import check_sizes, own_names
 from trackserver.genome.sequence import Codes, Genome
 from trackserver.tiles import wire
 from trackserver.tiles.grid import TILE_SIZE, Grid

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,10 +16,12 @@ from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import Codes, Genome, N
 from trackserver.genome.variant import Variant, check_apart, check_reference, haplotype
 from trackserver.models.card import ModelCard
-from trackserver.predict.reading import Reading
+from trackserver.predict.ensemble import Ensemble
+from trackserver.storage import digest
+from trackserver.variants.scores import Column, score_columns
 
 if TYPE_CHECKING:
-    from trackserver.predict.cone import Cones
+    from trackserver.cone.cone import Cones
     from trackserver.predict.engine import Predictor
 
 MOST_UNKNOWN = 0.75  # share of N in a window beyond which a prediction says nothing about the place
@@ -33,6 +33,7 @@ SHARED = 16  # windows of a model of many bins begin at places a sixteenth of wh
 class Question:
     """Everything an effect depends on; equal questions have equal ids.
 
+    `window` : what the model reads, which follows from the rest
     `full` : by two full predictions, to check with, rather than by what the change can reach
     `lifted` : how the variants came from another assembly, in sentences; not part of the question
     """
@@ -43,7 +44,8 @@ class Question:
     fasta_sha256: str
     variants: tuple[Variant, ...]
     tracks: tuple[int, ...]
-    reading: Reading
+    ensemble: Ensemble
+    window: Locus
     full: bool = False
     lifted: tuple[str, ...] = ()
 
@@ -51,15 +53,15 @@ class Question:
     def id(self) -> str:
         asked = [
             ANSWERS, self.model, self.weights_sha256, self.assembly, self.fasta_sha256,
-            [str(variant) for variant in self.variants], list(self.tracks), asdict(self.reading),
+            [str(variant) for variant in self.variants], list(self.tracks), asdict(self.ensemble),
             *(["full"] if self.full else []),
         ]  # fmt: skip
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:20]
+        return digest(asked)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """REF and ALT over a locus, in the reference's positions.
+    """REF and ALT over a locus, in the reference's positions, as the model of a card predicts them from a window.
 
     `ref`, `alt` float32 (T, bins) in the model's output units, bins `bin_width` bp wide from `origin` on, which lies
     before the locus where the first bin hangs over the chromosome's start; `tracks` (T,) are the model's indices of
@@ -69,9 +71,10 @@ class Effect:
     """
 
     variants: tuple[Variant, ...]
+    card: ModelCard
+    window: Locus
     locus: Locus
     origin: int
-    bin_width: int
     tracks: tuple[int, ...]
     ref: NDArray[np.float32]
     alt: NDArray[np.float32]
@@ -84,6 +87,15 @@ class Effect:
         """ALT − REF, float32 (T, bins)."""
         return self.alt - self.ref
 
+    @cached_property
+    def scores(self) -> dict[str, Column]:
+        """Each score of all tracks, (T,), by the names of `scores.TrackScores`."""
+        return score_columns(self)
+
+    @property
+    def bin_width(self) -> int:
+        return self.card.bin_width
+
     @property
     def middle(self) -> int:
         """0-based position in the middle of the variants' starts, where models place them."""
@@ -91,9 +103,15 @@ class Effect:
 
 
 def effect(
-    predictor: Predictor, genome: Genome, assembly: Assembly, variants: Sequence[Variant], cones: Cones | None = None
+    predictor: Predictor,
+    genome: Genome,
+    assembly: Assembly,
+    variants: Sequence[Variant],
+    cones: Cones | None = None,
+    *,
+    window: Locus | None = None,
 ) -> Effect:
-    """REF and ALT of one variant, or of several on one haplotype.
+    """REF and ALT of one variant, or of several on one haplotype; `window` is theirs, where it is known already.
 
     Substitutions are computed from the reference's kept activations where there are `cones` to keep them, else REF
     and ALT in full, in one batch of the same arithmetic. Either way Δ is exactly 0 where a change cannot reach.
@@ -108,9 +126,9 @@ def effect(
         More than three quarters of the window are N.
     """
     if cones and not any(variant.growth for variant in variants):
-        (found,) = alternatives(predictor, genome, assembly, [variants], cones)
+        (found,) = alternatives(predictor, genome, assembly, [variants], cones, window=window)
         return found
-    place = _Place(predictor, genome, assembly, variants)
+    place = _Place(predictor, genome, assembly, window or input_window(predictor.card, variants, assembly))
     changed = [haplotype(genome, place.window, variants, anchor) for anchor in _anchors(variants)]
     windows = np.stack([place.reference, *changed])
     several = predictor.each(windows) if len(predictor.views) > 1 else ()
@@ -118,15 +136,21 @@ def effect(
 
 
 def alternatives(
-    predictor: Predictor, genome: Genome, assembly: Assembly, several: Sequence[Sequence[Variant]], cones: Cones
+    predictor: Predictor,
+    genome: Genome,
+    assembly: Assembly,
+    several: Sequence[Sequence[Variant]],
+    cones: Cones,
+    *,
+    window: Locus | None = None,
 ) -> list[Effect]:
     """What `effect` says of each of several that have one window and no indel: they are computed together.
 
     The arithmetic depends on who is computed with whom by a few units in the last place of a float32.
     """
-    from trackserver.predict.cone import Change
+    from trackserver.cone.cone import Change
 
-    place = _Place(predictor, genome, assembly, several[0])
+    place = _Place(predictor, genome, assembly, window or input_window(predictor.card, several[0], assembly))
     cone = cones.cone(predictor, place.reference)
     changes = [Change(0, haplotype(genome, place.window, variants)) for variants in several]
     found = []
@@ -139,12 +163,11 @@ def alternatives(
 
 
 class _Place:
-    """The window of variants, checked, and where what is predicted of it lies."""
+    """A window, checked, and where what is predicted of it lies."""
 
-    def __init__(self, predictor: Predictor, genome: Genome, assembly: Assembly, variants: Sequence[Variant]):
-        card = predictor.card
-        self.tracks, self.bin_width = predictor.tracks, card.bin_width
-        self.window = input_window(card, variants, assembly)
+    def __init__(self, predictor: Predictor, genome: Genome, assembly: Assembly, window: Locus):
+        self.card = card = predictor.card
+        self.tracks, self.window = predictor.tracks, window
         self.reference = genome.codes(self.window)
         self.unknown = check_known(self.reference, self.window, assembly)
         self.locus, self.bins = output_bins(card, self.window, assembly)
@@ -158,10 +181,10 @@ class _Place:
     ) -> Effect:
         """Of REF and ALTs, float32 (T, bins) of the whole window: averaged; then, of several views, as each says."""
         ref, *alignments = (value[:, self.bins] for value in values)
-        alt = alignments[0] if len(alignments) == 1 else joined(variants, self.origin, self.bin_width, *alignments)
+        alt = alignments[0] if len(alignments) == 1 else joined(variants, self.origin, self.card.bin_width, *alignments)
         return Effect(
-            tuple(variants), self.locus, self.origin, self.bin_width, self.tracks, ref, alt, tuple(alignments),
-            self.unknown, tuple(self.effect(variants, one) for one in members),
+            tuple(variants), self.card, self.window, self.locus, self.origin, self.tracks, ref, alt,
+            tuple(alignments), self.unknown, tuple(self.effect(variants, one) for one in members),
         )  # fmt: skip
 
 
@@ -180,8 +203,8 @@ def joined(
     return found
 
 
-def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome, assembly: Assembly) -> None:
-    """Everything that can be wrong with a question, before anything is computed."""
+def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome, assembly: Assembly) -> Locus:
+    """The window of variants, once everything that can be wrong with a question has been looked at."""
     if not variants:
         raise BadVariant("Give at least one variant, such as chr1:47690516:C:T.")
     if assembly.name not in card.assemblies:
@@ -199,6 +222,7 @@ def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome,
     for variant in variants:
         check_reference(variant, genome, assembly.name)
     check_known(genome.codes(window), window, assembly)
+    return window
 
 
 def check_known(codes: Codes, window: Locus, assembly: Assembly) -> float:

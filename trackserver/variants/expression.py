@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trackserver.genome.genes import Gene, Genes
 from trackserver.genome.locus import Locus
-from trackserver.models.card import ModelCard, Track
+from trackserver.models.card import Track
 from trackserver.variants.effect import Effect
 from trackserver.variants.scores import NARROW, fold_change, pseudocounts
 
@@ -62,12 +62,12 @@ def reads(assay: str) -> Part | None:
     return "exons" if _RNA.match(plain) else None
 
 
-def gene_changes(effect: Effect, card: ModelCard, genes: Genes) -> list[GeneChange]:
+def gene_changes(effect: Effect, genes: Genes) -> list[GeneChange]:
     """Every gene that the effect's expression tracks can be read at, the largest |log2 fold change| first."""
-    rows = [row for row, track in enumerate(effect.tracks) if reads(card.tracks[track].assay)]
+    rows = [row for row, track in enumerate(effect.tracks) if reads(effect.card.tracks[track].assay)]
     if not rows:
         return []
-    read = _Read(effect, card, rows)
+    read = _Read(effect, rows)
     found = [change for gene in genes.within(_around(effect)) for change in read.gene(gene)]
     return sorted(found, key=lambda change: (-abs(change.log2fc), change.gene, change.assay, change.biosample))
 
@@ -93,12 +93,12 @@ class _Samples(NamedTuple):
 class _Read:
     """An effect's tracks that measure expression, read gene by gene."""
 
-    def __init__(self, effect: Effect, card: ModelCard, rows: list[int]):
+    def __init__(self, effect: Effect, rows: list[int]):
         self.effect = effect
-        self.pseudo = pseudocounts(effect, card)
+        self.pseudo = pseudocounts(effect)
         self.members = [(member.ref, alt) for member in effect.members for alt in member.alignments]
         self.samples = {
-            (part, strand): _samples([(row, card.tracks[effect.tracks[row]]) for row in rows], part, strand)
+            (part, strand): _samples([(row, effect.card.tracks[effect.tracks[row]]) for row in rows], part, strand)
             for part in _PARTS
             for strand in "+-"
         }

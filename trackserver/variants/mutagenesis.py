@@ -19,11 +19,12 @@ from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import BASES, Codes, Genome, N
 from trackserver.models.card import ModelCard
+from trackserver.progress import Progress, no_progress
 from trackserver.variants.effect import Effect, check_known, output_bins, window_around
 from trackserver.variants.scores import EPS, NARROW, Column, log_odds, pseudocounts
 
 if TYPE_CHECKING:
-    from trackserver.predict.cone import Change, Cones, Reached
+    from trackserver.cone.cone import Change, Cones, Reached
     from trackserver.predict.engine import Predictor
 
 MOST = 2_000  # bp of a locus
@@ -34,7 +35,6 @@ SCORES = {
     "delta": "ALT - REF at the bin that changes most",
     "log_odds": "log2 odds of ALT less those of REF, at the bin that changes most",
 }
-Report = Callable[[int, int], object]  # (alternatives done, alternatives in all)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def mutagenesis(
     cones: Cones | None = None,
     *,
     score: str = "",
-    report: Report = lambda done, total: None,
+    report: Progress = no_progress,
 ) -> Mutagenesis:
     """The score of every other base at every known position of a locus.
 
@@ -179,7 +179,7 @@ def mutagenesis(
     places = [(at, base) for at, own in enumerate(asked.codes) if own < N for base in range(N) if base != own]
     changed = [(asked.first + at, base) for at, base in places]
     ref, alternatives = _computed(predictor, asked.reference, changed, cones)
-    readout = _Readout(asked.effect(ref), predictor.card, asked.score)
+    readout = _Readout(asked.effect(ref), asked.score)
     found = asked.blank()
     for done, ((at, base), reached) in enumerate(zip(places, alternatives, strict=True), start=1):
         found[:, base, at] = readout.score(locus.start + at, *asked.shown(reached))
@@ -191,7 +191,7 @@ def _computed(
     predictor: Predictor, reference: Codes, changed: Sequence[tuple[int, int]], cones: Cones | None
 ) -> tuple[NDArray[np.float32], Iterator[Reached]]:
     """The reference's bins (T, bins) of the whole window, and each alternative's."""
-    from trackserver.predict.cone import Change
+    from trackserver.cone.cone import Change
 
     changes = [Change(at, np.array([base], np.uint8)) for at, base in changed]
     if cones is None:
@@ -201,7 +201,7 @@ def _computed(
 
 
 def _in_full(predictor: Predictor, reference: Codes, changes: Sequence[Change]) -> Iterator[Reached]:
-    from trackserver.predict.cone import Reached
+    from trackserver.cone.cone import Reached
 
     for start in range(0, len(changes), predictor.batch_size):
         some = changes[start : start + predictor.batch_size]
@@ -226,7 +226,7 @@ def preview(predictor: Predictor, genome: Genome, assembly: Assembly, locus: Loc
     asked = _Asked.of(predictor, genome, assembly, locus, score)
     bins = asked.bins_of_slope(predictor.card)
     ref, rises = slopes(predictor, asked.reference, slice(asked.bins.start + bins.start, asked.bins.start + bins.stop))
-    readout = _Readout(asked.effect(ref), predictor.card, asked.score)
+    readout = _Readout(asked.effect(ref), asked.score)
     inside = slice(asked.first, asked.first + len(locus))
     found = linear(rises[..., inside], asked.codes) * readout.slope(bins)[:, None, None]
     found[..., asked.codes == N] = np.nan
@@ -240,6 +240,7 @@ class _Asked:
     predictor: Predictor
     locus: Locus
     score: str
+    window: Locus
     reference: Codes
     first: int
     covered: Locus
@@ -255,7 +256,7 @@ class _Asked:
         reference = genome.codes(window)
         covered, bins = output_bins(card, window, assembly)
         return cls(
-            predictor, locus, checked_score(card, score), reference, locus.start - window.start, covered, bins,
+            predictor, locus, checked_score(card, score), window, reference, locus.start - window.start, covered, bins,
             window.start + card.crop + bins.start * card.bin_width, check_known(reference, window, assembly),
         )  # fmt: skip
 
@@ -266,8 +267,8 @@ class _Asked:
     def effect(self, ref: NDArray[np.float32]) -> Effect:
         """What is predicted of the reference, as an effect of nothing."""
         ref = ref[:, self.bins]
-        width, tracks = self.predictor.card.bin_width, self.predictor.tracks
-        return Effect((), self.covered, self.origin, width, tracks, ref, ref, (ref,), self.unknown)
+        card, tracks = self.predictor.card, self.predictor.tracks
+        return Effect((), card, self.window, self.covered, self.origin, tracks, ref, ref, (ref,), self.unknown)
 
     def shown(self, reached: Reached) -> tuple[int, NDArray[np.float32]]:
         """What of an alternative lies on the chromosome: its first bin of those, and the values."""
@@ -298,9 +299,9 @@ class _Asked:
 class _Readout:
     """One score of an alternative, from the bins it reaches."""
 
-    def __init__(self, effect: Effect, card: ModelCard, score: str):
+    def __init__(self, effect: Effect, score: str):
         self.effect, self.ref = effect, effect.ref
-        self.pseudo = pseudocounts(effect, card)
+        self.pseudo = pseudocounts(effect)
         self.kind = score
         # Of a 0-based position, and of values (T, n) from a bin on: (T,).
         self.score: Callable[[int, int, NDArray[np.float32]], Column] = {

@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import add
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trackserver.errors import DataError
 from trackserver.genome.locus import Locus
+from trackserver.genome.variant import Variant
 from trackserver.models.card import ModelCard
-from trackserver.variants.effect import Effect
 
 NARROW, WIDE = 501, 2001  # bp around the variant: AlphaGenome's masks, 501 for accessibility, TF and CAGE, 2001 for
 # histone marks (Avsec et al. 2025)
@@ -25,6 +26,38 @@ MODERATE, STRONG = 0.2, 0.5  # |Δ| of a probability, as DeepSEA's authors speak
 EPS = 1e-6  # nearest a probability comes to 0 and 1 in a log odds
 
 Column = NDArray[np.float64]
+
+
+class Alleles(Protocol):
+    """What scores are made of: REF and ALT over bins, as `effect.Effect` holds them."""
+
+    @property
+    def card(self) -> ModelCard: ...
+    @property
+    def variants(self) -> tuple[Variant, ...]: ...
+    @property
+    def locus(self) -> Locus: ...
+    @property
+    def origin(self) -> int: ...
+    @property
+    def bin_width(self) -> int: ...
+    @property
+    def middle(self) -> int: ...
+    @property
+    def tracks(self) -> tuple[int, ...]: ...
+    @property
+    def ref(self) -> NDArray[np.float32]: ...
+    @property
+    def alt(self) -> NDArray[np.float32]: ...
+    @property
+    def delta(self) -> NDArray[np.float32]: ...
+    @property
+    def alignments(self) -> tuple[NDArray[np.float32], ...]: ...
+
+
+class ScoredEffect(Alleles, Protocol):
+    @property
+    def scores(self) -> dict[str, Column]: ...
 
 
 @dataclass(frozen=True)
@@ -99,10 +132,9 @@ def _share(held: NDArray[np.float32], value: float) -> float:
     return 100 * int(np.searchsorted(held, np.float32(value))) / len(held)
 
 
-def rank(
-    effect: Effect, card: ModelCard, scored: Mapping[str, Column], background: Background | None = None
-) -> list[TrackScores]:
-    """Scores of every track (`columns`), the largest size first; ties by index."""
+def rank(effect: ScoredEffect, background: Background | None = None) -> list[TrackScores]:
+    """Scores of every track, the largest size first; ties by index."""
+    scored, card = effect.scores, effect.card
     asked = zip(effect.tracks, scored["size"], scored["activity"], strict=True)
     shares = [_shares(background, *row) for row in asked]
     names = ("sad", "log_sad", "d1", "d2", "sum501", "sum2001", "log2fc", "log2fc2001", "size", "activity", "ref",
@@ -132,10 +164,10 @@ def _shares(
     return (background.percentiles(track, size, activity) if background else None) or (None, None)
 
 
-def columns(effect: Effect, card: ModelCard) -> dict[str, Column]:
+def score_columns(effect: Alleles) -> dict[str, Column]:
     """Each score of all tracks, (T,) float64, by the names of `TrackScores`; `bin` is the bin of the largest |Δ|."""
-    shown = _at_strongest(effect)
-    parts = [_scored(effect, alt.astype(np.float64), card) for alt in effect.alignments]
+    shown, card = _at_strongest(effect), effect.card
+    parts = [_scored(effect, alt.astype(np.float64)) for alt in effect.alignments]
     scored = {name: reduce(add, (part[name] for part in parts)) / len(parts) for name in parts[0]}
     if card.probability:
         shown["log_odds"] = log_odds(shown["alt"]) - log_odds(shown["ref"])
@@ -144,7 +176,7 @@ def columns(effect: Effect, card: ModelCard) -> dict[str, Column]:
     return {**scored, **shown, "size": size}
 
 
-def _at_strongest(effect: Effect) -> dict[str, Column]:
+def _at_strongest(effect: Alleles) -> dict[str, Column]:
     strongest = np.abs(effect.delta).argmax(axis=1)
     rows = np.arange(len(strongest))
     values = {name: getattr(effect, name)[rows, strongest].astype(np.float64) for name in ("ref", "alt", "delta")}
@@ -152,10 +184,10 @@ def _at_strongest(effect: Effect) -> dict[str, Column]:
     return {**values, "bin": strongest, "max_value": top}
 
 
-def _scored(effect: Effect, alt: Column, card: ModelCard) -> dict[str, Column]:
+def _scored(effect: Alleles, alt: Column) -> dict[str, Column]:
     """Of one alignment; `alt` (T, bins)."""
     ref = effect.ref.astype(np.float64)
-    delta, pseudo = alt - ref, pseudocounts(effect, card)
+    delta, pseudo = alt - ref, pseudocounts(effect)
     narrow, wide = bins_around(effect, NARROW), bins_around(effect, WIDE)
     return {
         "sad": delta.sum(axis=1),
@@ -192,27 +224,27 @@ def verdict_of(delta: float) -> str:
     return "strong" if abs(delta) >= STRONG else "moderate" if abs(delta) >= MODERATE else "none"
 
 
-def impact(effect: Effect, card: ModelCard, scored: Mapping[str, Column], weights: Mapping[str, float]) -> float:
+def impact(effect: ScoredEffect, weights: Mapping[str, float]) -> float:
     """Sum over tracks of their size times the weight of their assay, 1 where none is set."""
     by_assay = {assay.lower(): weight for assay, weight in weights.items()}
-    each = [by_assay.get(card.tracks[track].assay.lower(), 1.0) for track in effect.tracks]
-    return float(np.dot(scored["size"], each))
+    each = [by_assay.get(effect.card.tracks[track].assay.lower(), 1.0) for track in effect.tracks]
+    return float(np.dot(effect.scores["size"], each))
 
 
-def pseudocounts(effect: Effect, card: ModelCard) -> Column:
+def pseudocounts(effect: Alleles) -> Column:
     """(T,) each track's mean signal; where that is not known 1, as Calico's log scores add, or .01 of a probability."""
-    unknown = 0.01 if card.probability else 1.0
-    means = (card.tracks[track].mean for track in effect.tracks)
+    unknown = 0.01 if effect.card.probability else 1.0
+    means = (effect.card.tracks[track].mean for track in effect.tracks)
     return np.array([unknown if mean is None else max(mean, 1e-6) for mean in means])
 
 
-def bins_around(effect: Effect, width: int) -> slice:
+def bins_around(effect: Alleles, width: int) -> slice:
     """Bins that touch `width` bp around the middle of the variants."""
     middle = effect.middle - effect.origin
     first = max(0, (middle - width // 2) // effect.bin_width)
     return slice(first, (middle + width // 2) // effect.bin_width + 1)
 
 
-def bin_locus(effect: Effect, index: int) -> Locus:
+def bin_locus(effect: Alleles, index: int) -> Locus:
     start = effect.origin + index * effect.bin_width
     return Locus(effect.locus.chrom, max(start, 0), min(start + effect.bin_width, effect.locus.end))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from flask import Flask
 
-from trackserver.catalogue.computing import queue
-from trackserver.catalogue.headers import Headers
 from trackserver.catalogue.listing import Listing
-from trackserver.catalogue.opened import Opened
+from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
+from trackserver.effects.tilesets import COMPUTED
+from trackserver.hubs.headers import Headers
+from trackserver.jobs.process import queue
 from trackserver.web import (
     agreement,
     batches,
@@ -35,7 +36,8 @@ def create_app(served: Site) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = served.settings.max_request_bytes
     app.json = state.StrictJSON(app)
     app.url_map.strict_slashes = False
-    shared = state.State(served, queue(served), Opened(served), Listing(served), Headers(served), metrics.Metrics())
+    tileset_cache = TilesetCache(served, COMPUTED)
+    shared = state.State(served, queue(served), tileset_cache, Listing(served), Headers(served), metrics.Metrics())
     app.extensions["trackserver"] = shared
     for name, cache in (("blocks", shared.tilesets.blocks), ("tiles", shared.tilesets.payloads)):
         shared.metrics.watch(name, cache)

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from flask import Blueprint, Response, jsonify, request
 
-from trackserver.catalogue.agreement import Agreement
-from trackserver.catalogue.comparison import Pair, compare, kept, pair, peaks_of
+from trackserver.agreement.compare import Pair, compare, kept, pair, peaks_of
+from trackserver.agreement.figures import Agreement
 from trackserver.errors import InvalidRequest
 from trackserver.genome.locus import Locus, parse_locus
 from trackserver.web.state import asked_number, here

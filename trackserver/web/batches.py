@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify, request
 from pydantic import Field, ValidationError
 
-from trackserver.catalogue import posted
+from trackserver.batches import uploads
 from trackserver.errors import InvalidRequest, NeedsTorch, UnknownJob
-from trackserver.jobs import DONE, QUEUED, RUNNING
-from trackserver.models.card import first_problem
-from trackserver.predict.reading import Placement
+from trackserver.jobs.queue import DONE, QUEUED, RUNNING
+from trackserver.predict.ensemble import Placement
+from trackserver.validation import first_problem
 from trackserver.web import questions
 from trackserver.web.site import can_predict
 from trackserver.web.state import asked_number, body, here
@@ -38,10 +38,10 @@ def create() -> tuple[Response, int]:
     if not can_predict():
         raise NeedsTorch()
     asked, sent = _asked()
-    batch_id = posted.post(site, sent, asked)
-    if not posted.ledger_of(site, batch_id).is_ranked():
+    batch_id = uploads.post(site, sent, asked)
+    if not uploads.ledger_of(site, batch_id).is_ranked():
         here().jobs.submit(batch_id, "batch", asked)
-    found = _described(batch_id) | {"preflight": posted.checked(site, batch_id)}
+    found = _described(batch_id) | {"preflight": uploads.checked(site, batch_id)}
     return jsonify(found), 200 if found["status"] == DONE else 202
 
 
@@ -50,7 +50,7 @@ def show(batch_id: str) -> Response:
     found = _described(batch_id)
     start, count = asked_number("start", 0, 10**9), asked_number("count", PAGE_OF_ROWS, MOST_AT_ONCE)
     by_rank = _order() == "rank"
-    rows = posted.ledger_of(here().site, batch_id).rows(start, count, by_rank)
+    rows = uploads.ledger_of(here().site, batch_id).rows(start, count, by_rank)
     return jsonify(found | {"start": start, "rows": [row.described() for row in rows]})
 
 
@@ -65,7 +65,7 @@ def as_vcf(batch_id: str) -> Response:
 
 
 def _file(batch_id: str, kind: str, mimetype: str) -> Response:
-    answer = Response(posted.export(here().site, batch_id, kind), mimetype=mimetype)
+    answer = Response(uploads.export(here().site, batch_id, kind), mimetype=mimetype)
     answer.headers["Content-Disposition"] = f'attachment; filename="{batch_id}{kind}"'
     return answer
 
@@ -73,14 +73,14 @@ def _file(batch_id: str, kind: str, mimetype: str) -> Response:
 def _described(batch_id: str) -> dict[str, Any]:
     """How far a list is, and its job."""
     told = _job(batch_id)  # before the rows are counted: a list that is done has all of them
-    counted = posted.described(here().site, batch_id)
+    counted = uploads.described(here().site, batch_id)
     if told["status"] == QUEUED and counted["scored"]:
         told["status"] = RUNNING  # between two slices it waits for whoever else does, but has begun
     return {"id": batch_id} | told | counted
 
 
 def _job(batch_id: str) -> dict[str, Any]:
-    ledger = posted.ledger_of(here().site, batch_id)
+    ledger = uploads.ledger_of(here().site, batch_id)
     if ledger.is_ranked():
         return {"status": DONE, "position": 0}
     try:
@@ -93,7 +93,7 @@ def _job(batch_id: str) -> dict[str, Any]:
 
 
 def _asked() -> tuple[dict[str, Any], bytes]:
-    """The question as `catalogue.listed.prepare` takes it, and the list."""
+    """The fields of the request, and the list."""
     if request.mimetype == "application/json":
         given = body(AskedBatch)
         if (given.variants is None) == (given.vcf is None):

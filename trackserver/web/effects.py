@@ -7,16 +7,22 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 from pydantic import Field
 
-from trackserver.catalogue import effects
-from trackserver.catalogue.questions import ask
+from trackserver.effects import effects
+from trackserver.effects.question import EffectRequest, effect_question
 from trackserver.errors import UnknownEffect
-from trackserver.jobs import Job
-from trackserver.predict.reading import Placement
+from trackserver.jobs.queue import Job
+from trackserver.predict.ensemble import Placement
 from trackserver.web import questions
 from trackserver.web.state import body, here
 
 blueprint = Blueprint("effects", __name__, url_prefix="/api/v1")
-KIND = questions.Kind("effect", ask, effects.stored, UnknownEffect, lambda question: {"lifted": question.lifted})
+KIND = questions.Kind(
+    "effect",
+    lambda site, fields: effect_question(site, EffectRequest.from_fields(fields)),
+    effects.stored,
+    UnknownEffect,
+    lambda question: {"lifted": question.lifted},
+)
 
 
 class AskedEffect(questions.Asked):

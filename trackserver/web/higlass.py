@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from flask import Blueprint, Response, jsonify, request
 
-from trackserver.catalogue.effects import is_effect_uid
-from trackserver.catalogue.opened import Handle
+from trackserver.catalogue.open_tilesets import Handle
+from trackserver.catalogue.uids import is_effect_uid
 from trackserver.errors import InvalidRequest, TrackserverError, UnreadableFile
 from trackserver.tiles import wire
 from trackserver.tiles.grid import TILE_SIZE

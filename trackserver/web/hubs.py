@@ -7,8 +7,13 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, jsonify, request, send_file, url_for
 
-from trackserver.catalogue import openings, sessions, ucsc
-from trackserver.catalogue.hubs import (
+from trackserver.catalogue.search import search
+from trackserver.catalogue.store import TilesetRecord
+from trackserver.catalogue.viewconf import locus_in, served_from
+from trackserver.errors import InvalidRequest, NoFile
+from trackserver.genome.locus import Locus
+from trackserver.hubs import higlass, igv, jbrowse, links, ucsc, washu
+from trackserver.hubs.hub import (
     ENDINGS,
     Addresses,
     Chosen,
@@ -16,16 +21,12 @@ from trackserver.catalogue.hubs import (
     drawn_by,
     is_shown_elsewhere,
     local_file,
-    locus_in,
     make_hub,
     name_elsewhere,
     named,
+    plain,
     whole_catalogue,
 )
-from trackserver.catalogue.search import search
-from trackserver.catalogue.store import TilesetRecord
-from trackserver.errors import InvalidRequest, NoFile
-from trackserver.genome.locus import Locus
 from trackserver.web.state import here
 
 blueprint = Blueprint("hubs", __name__, url_prefix="/api/v1")
@@ -68,40 +69,40 @@ def track_db(assembly: str) -> Response:
 
 
 @blueprint.get("/hub/igv.xml")
-def igv() -> Response:
+def igv_session() -> Response:
     hub = _hub()
     assembly = _assembly(hub)
-    return _text(sessions.igv(hub.on(assembly), assembly, _locus(assembly)), "application/xml")
+    return _text(igv.igv(hub.on(assembly), assembly, _locus(assembly)), "application/xml")
 
 
 @blueprint.get("/hub/jbrowse.json")
-def jbrowse() -> Response:
+def jbrowse_config() -> Response:
     """Every assembly of the tracks, the one that is asked for first."""
     hub = _hub()
     first = _assembly(hub)
     names = dict.fromkeys([first, *hub.assemblies])
     assemblies = [here().site.assembly(name) for name in names]
-    return jsonify(sessions.jbrowse(hub.tracks, assemblies, _addresses(), _locus(first)))
+    return jsonify(jbrowse.jbrowse(hub.tracks, assemblies, _addresses(), _locus(first)))
 
 
 @blueprint.get("/hub/washu.json")
-def washu() -> Response:
+def washu_datahub() -> Response:
     hub = _hub()
     assembly = _assembly(hub)
     name_elsewhere(assembly)
-    return jsonify(sessions.washu(hub.on(assembly)))
+    return jsonify(washu.washu(hub.on(assembly)))
 
 
 @blueprint.get("/hub/higlass.json")
-def higlass() -> Response:
+def higlass_view() -> Response:
     """A kept view as it is, or one made of tilesets; HiGlass reads this server's tiles, so of every kind."""
     site, server = here().site, _server()
     if view := request.args.get("view"):
-        return jsonify(sessions.served_from(site.catalogue.view(view).viewconf, server))
+        return jsonify(served_from(site.catalogue.view(view).viewconf, server))
     chosen = _chosen()
     assembly = _assembly(make_hub(site, chosen, _addresses()))
     records = [record for record in chosen.records if record.assembly == assembly][: chosen.opened]
-    return jsonify(sessions.higlass(records, site, site.assembly(assembly), _locus(assembly), server))
+    return jsonify(higlass.higlass(records, site, site.assembly(assembly), _locus(assembly), server))
 
 
 @blueprint.get("/open/")
@@ -110,22 +111,22 @@ def open_() -> Response:
     hub = _hub()
     assembly = _assembly(hub)
     locus = _locus(assembly)
-    words = {"assembly": assembly} | ({"locus": sessions.plain(locus)} if locus else {})
-    files = openings.Files(
+    words = {"assembly": assembly} | ({"locus": plain(locus)} if locus else {})
+    files = links.Files(
         ucsc=_address("hubs.hub_txt"),
-        igv=_address("hubs.igv", **words, form=".xml"),  # IGV Desktop tells a session by how its address ends
-        jbrowse=_address("hubs.jbrowse", **words),
-        washu=_address("hubs.washu", assembly=assembly),
+        igv=_address("hubs.igv_session", **words, form=".xml"),  # IGV Desktop tells a session by how its address ends
+        jbrowse=_address("hubs.jbrowse_config", **words),
+        washu=_address("hubs.washu_datahub", assembly=assembly),
     )
-    found = openings.links(hub.on(assembly), assembly, locus, files)
+    found = links.browser_links(hub.on(assembly), assembly, locus, files)
     return jsonify(
         **{browser: found.get(browser) for browser in ("ucsc", "igv", "igv_desktop", "jbrowse", "washu")},
-        higlass=_address("hubs.higlass", **words),
+        higlass=_address("hubs.higlass_view", **words),
         assembly=assembly,
         locus=words.get("locus"),
         tracks=len(hub.on(assembly)),
         left_out=[left._asdict() for left in hub.left_out],
-        note=" ".join(openings.notes(hub, assembly, _server())),
+        note=" ".join(links.notes(hub, assembly, _server())),
     )
 
 

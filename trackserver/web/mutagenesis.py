@@ -5,13 +5,19 @@ from __future__ import annotations
 from flask import Blueprint, Response
 from pydantic import Field
 
-from trackserver.catalogue import mutagenesis
+from trackserver.effects import mutagenesis
+from trackserver.effects.mutagenesis import MutagenesisRequest, mutagenesis_question
 from trackserver.errors import UnknownMutagenesis
 from trackserver.web import questions
 from trackserver.web.state import body
 
 blueprint = Blueprint("mutagenesis", __name__, url_prefix="/api/v1/mutagenesis")
-KIND = questions.Kind("mutagenesis", mutagenesis.ask, mutagenesis.stored, UnknownMutagenesis)
+KIND = questions.Kind(
+    "mutagenesis",
+    lambda site, fields: mutagenesis_question(site, MutagenesisRequest.from_fields(fields)),
+    mutagenesis.stored,
+    UnknownMutagenesis,
+)
 
 
 class AskedMutagenesis(questions.Asked):

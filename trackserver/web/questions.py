@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from flask import Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from trackserver.catalogue.effects import default_model
 from trackserver.catalogue.site import Site
+from trackserver.effects.effects import default_model
 from trackserver.errors import NeedsTorch, NotFound, UnknownJob
-from trackserver.jobs import DONE, FAILED, Job
-from trackserver.predict.reading import MOST_SHIFTS
+from trackserver.jobs.queue import DONE, FAILED, Job
+from trackserver.predict.ensemble import MOST_SHIFTS
 from trackserver.web.site import can_predict
 from trackserver.web.state import here
 
@@ -52,7 +52,7 @@ class Kind:
     """
 
     name: str
-    read: Callable[..., Any]
+    read: Callable[[Site, Mapping[str, Any]], Any]
     stored: Callable[[Site, str], dict[str, Any] | None]
     unknown: Callable[[str], NotFound]
     besides: Callable[[Any], dict[str, Any]] = lambda question: {}
@@ -62,7 +62,7 @@ def answer(kind: Kind, asked: dict[str, Any]) -> tuple[Response, int]:
     """The answer (200), or where the question is in the queue (202)."""
     site = here().site
     with _reading:
-        question = kind.read(site, **asked)
+        question = kind.read(site, asked)
     if found := kind.stored(site, question.id):
         return jsonify(found | kind.besides(question)), 200
     if not can_predict():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from trackserver.catalogue.remote import MOST_NAME, Registration, register
+from trackserver.catalogue.registration import MOST_NAME, Registration, register
 from trackserver.web.state import body, here
 
 blueprint = Blueprint("register", __name__, url_prefix="/api/v1")

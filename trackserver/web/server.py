@@ -13,9 +13,10 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from trackserver.catalogue.computing import apart
+from trackserver.agreement import bootstrap
 from trackserver.catalogue.site import Site
 from trackserver.errors import BadSetting, InvalidRequest, PortInUse, TrackserverError
+from trackserver.jobs.process import apart
 from trackserver.web import create_app, metrics, worker
 from trackserver.web.site import can_predict
 from trackserver.web.state import State
@@ -105,7 +106,8 @@ def _begin(started: Any) -> None:
     state: State = started.wsgi.extensions["trackserver"]
     if can_predict() and state.site.is_writable():
         state.jobs.start(partial(apart, state.site))
-    state.tilesets.prepare()
+    state.tilesets.warm_up()
+    bootstrap.warm_up()
 
 
 def address(site: Site) -> str:

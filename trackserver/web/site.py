@@ -8,10 +8,10 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from trackserver.catalogue.effects import default_model
 from trackserver.catalogue.search import search
 from trackserver.catalogue.site import Site
-from trackserver.catalogue.tilesets import CHROMSIZES, GENES
+from trackserver.catalogue.uids import CHROMSIZES, GENES
+from trackserver.effects.effects import default_model
 from trackserver.errors import DataError
 from trackserver.models import registry
 from trackserver.models.card import ModelCard
@@ -50,7 +50,7 @@ def _assembly(served: Site, name: str) -> dict[str, Any]:
         "chromsizes": [list(pair) for pair in assembly.chromsizes.items()],
         "chromsizes_uid": f"{CHROMSIZES}{name}",
         "genes_uid": f"{GENES}{name}" if served.settings.assemblies[name].genes else None,
-        "has_sequence": served.has_genome(name),
+        "has_sequence": served.reference(name).has_genome,
     }
 
 

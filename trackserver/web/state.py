@@ -11,13 +11,13 @@ from flask import Flask, Response, current_app, request
 from flask.json.provider import DefaultJSONProvider
 from pydantic import BaseModel, ValidationError
 
-from trackserver.catalogue.headers import Headers
 from trackserver.catalogue.listing import Listing
-from trackserver.catalogue.opened import Opened
+from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
 from trackserver.errors import InvalidRequest, shortened
-from trackserver.jobs import Jobs
-from trackserver.models.card import first_problem
+from trackserver.hubs.headers import Headers
+from trackserver.jobs.queue import Jobs
+from trackserver.validation import first_problem
 from trackserver.web.metrics import Metrics
 
 # HiGlass compiles its shaders and schemas at run time, hence unsafe-eval; it styles elements inline.
@@ -34,7 +34,7 @@ Body = TypeVar("Body", bound=BaseModel)
 class State:
     site: Site
     jobs: Jobs
-    tilesets: Opened
+    tilesets: TilesetCache
     listing: Listing
     headers: Headers
     metrics: Metrics

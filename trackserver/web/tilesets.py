@@ -9,7 +9,8 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from trackserver.catalogue.facets import FACETS, Wanted, normal
 from trackserver.catalogue.pairs import Pair
 from trackserver.catalogue.store import TilesetRecord
-from trackserver.catalogue.tilesets import CHROMSIZES, GENES, assembly_records
+from trackserver.catalogue.tilesets import assembly_records
+from trackserver.catalogue.uids import CHROMSIZES, GENES
 from trackserver.errors import InvalidRequest, NotOffered, UnknownTileset, listing
 from trackserver.genome.genes import Gene
 from trackserver.tiles.annotation import importance
@@ -50,7 +51,8 @@ def available_chrom_sizes() -> Response:
 def suggest() -> Response:
     uid = request.args.get("d", "")
     name = uid.removeprefix(GENES)
-    genes = here().site.genes(name) if uid.startswith(GENES) and name in here().site.assembly_names else None
+    site = here().site
+    genes = site.reference(name).genes() if uid.startswith(GENES) and name in site.assembly_names else None
     if genes is None:
         raise UnknownTileset(uid)
     return jsonify([_suggestion(gene) for gene in genes.search(request.args.get("ac", ""))])
