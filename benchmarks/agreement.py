@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import pyBigWig
 
-from trackserver.agreement.compare import genome_wide, pair
+from trackserver.agreement.compare import genome_wide, open_pair
 from trackserver.catalogue.init import init_site
 from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import OBSERVED, PREDICTED, TilesetRecord
-from trackserver.genome.assembly import known
+from trackserver.genome.assembly import known_assembly
 from trackserver.web import create_app
 
 WINDOW, BIN, DENSE = 1_000_000, 128, 20  # bp
@@ -46,7 +46,7 @@ def main() -> None:
         add(site, "observed", OBSERVED, {CHROM: LENGTH}, DENSE)
         found: dict[str, Any] = panning(site, options.repeats)
         if options.genome:
-            sizes = known("hg38").chromsizes
+            sizes = known_assembly("hg38").chromsizes
             add(site, "predicted-all", PREDICTED, sizes, BIN)
             add(site, "observed-all", OBSERVED, sizes, BIN)
             found |= whole(site)
@@ -61,7 +61,7 @@ def add(site: Site, uid: str, kind: str, sizes: dict[str, int], step: int) -> No
     """A track of random values; registered without being read through."""
     path, rng = site.tilesets / f"{uid}.bw", np.random.default_rng(len(uid))
     with pyBigWig.open(str(path), "w") as writer:
-        writer.addHeader(list(known("hg38").chromsizes.items()))
+        writer.addHeader(list(known_assembly("hg38").chromsizes.items()))
         for chrom, size in sizes.items():
             for first in range(0, size, step * MOST_ENTRIES):
                 starts = np.arange(first, min(first + step * MOST_ENTRIES, size), step)
@@ -103,7 +103,7 @@ def asked(client: Any, start: int) -> float:
 
 def whole(site: Site) -> dict[str, float]:
     opened, began = TilesetCache(site), time.perf_counter()
-    found = genome_wide(site, pair(opened, "predicted-all", "observed-all"))
+    found = genome_wide(site, open_pair(opened, "predicted-all", "observed-all"))
     return {
         "genome_bins": found["figures"]["n_bins"],
         "genome_seconds": round(time.perf_counter() - began, 1),

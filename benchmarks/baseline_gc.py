@@ -12,7 +12,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.agreement.metrics import Agreement, agreement
+from trackserver.agreement.metrics import TrackMetrics, track_metrics
 from trackserver.genome.sequence import Codes
 from trackserver.training.targets import Values, Window, coarser, covered_span, of_fold
 
@@ -23,8 +23,8 @@ SCALE = 10.0
 C, G = 1, 2
 
 
-def gc_baseline(windows: Sequence[Window], bin_width: int, step: int, fold: str = "test") -> list[Agreement]:
-    """Agreement of the regression with each track over one fold.
+def gc_baseline(windows: Sequence[Window], bin_width: int, step: int, fold: str = "test") -> list[TrackMetrics]:
+    """TrackMetrics of the regression with each track over one fold.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def gc_baseline(windows: Sequence[Window], bin_width: int, step: int, fold: str 
     held_out = [_design_and_targets(window, bin_width, factor) for window in of_fold(windows, fold)]
     terms = [quadratic((rows - centre) / spread) for rows, _ in held_out]
     return [
-        agreement([np.expm1(rows @ beta) / SCALE for rows in terms], [values[track] for _, values in held_out])
+        track_metrics([np.expm1(rows @ beta) / SCALE for rows in terms], [values[track] for _, values in held_out])
         for track, beta in enumerate(coefficients)
     ]
 

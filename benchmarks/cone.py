@@ -27,10 +27,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trackserver.cone.cone import Change, Cone
+from trackserver.cone.cone import Cone, WindowEdit
 from trackserver.models import basenji2, basset, beluga, chrombpnet, deepsea, enformer, sei
 from trackserver.models.card import ModelCard, Track
-from trackserver.models.zoo import read_published
+from trackserver.models.zoo import read_published_model
 from trackserver.predict.engine import Predictor
 
 NAIVE_BATCH = 32
@@ -89,7 +89,7 @@ def measure(name: str, repeats: int) -> dict[str, Any]:
 
 def random_predictor(name: str) -> Predictor:
     network = NETWORKS[name]
-    about = read_published(network.model)
+    about = read_published_model(network.model)
     torch.manual_seed(0)
     module = network.build({}, network.tracks, about.crop)
     for tensor in module.parameters():
@@ -102,26 +102,26 @@ def random_predictor(name: str) -> Predictor:
     return Predictor(card, module, "cpu", NAIVE_BATCH)
 
 
-def substitutions(reference: np.ndarray, start: int, n: int) -> list[Change]:
+def substitutions(reference: np.ndarray, start: int, n: int) -> list[WindowEdit]:
     return [
-        Change(place, np.array([(reference[place] + by) % 4], np.uint8))
+        WindowEdit(place, np.array([(reference[place] + by) % 4], np.uint8))
         for place in range(start, start + n)
         for by in (1, 2, 3)
     ]
 
 
-def changed(reference: np.ndarray, changes: list[Change]) -> np.ndarray:
+def changed(reference: np.ndarray, changes: list[WindowEdit]) -> np.ndarray:
     rows = np.repeat(reference[None], len(changes), 0)
     for row, change in zip(rows, changes, strict=True):
         row[change.start] = change.codes[0]
     return rows
 
 
-def single(cone: Cone, change: Change, repeats: int) -> dict[str, float]:
+def single(cone: Cone, change: WindowEdit, repeats: int) -> dict[str, float]:
     alternative = changed(cone.reference, [change])
     pair = np.concatenate([cone.reference[None], alternative])
     ways: dict[str, Callable[[], Any]] = {
-        "cone": lambda: list(cone.alternatives([change])),
+        "cone": lambda: list(cone.predict_edits([change])),
         "one": lambda: cone.predictor.predict(alternative),
         "pair": lambda: cone.predictor.predict(pair),
     }
@@ -140,10 +140,10 @@ def single(cone: Cone, change: Change, repeats: int) -> dict[str, float]:
     }
 
 
-def saturation(cone: Cone, changes: list[Change], repeats: int) -> dict[str, float]:
+def saturation(cone: Cone, changes: list[WindowEdit], repeats: int) -> dict[str, float]:
     some = changed(cone.reference, changes[len(changes) // 2 :][:NAIVE_BATCH])
     ways: dict[str, Callable[[], Any]] = {
-        "cone": lambda: list(cone.alternatives(changes)),
+        "cone": lambda: list(cone.predict_edits(changes)),
         "naive": lambda: cone.predictor.predict(some),
     }
     cone_flops, naive_flops = flops(ways["cone"]), flops(ways["naive"])  # and warms both up

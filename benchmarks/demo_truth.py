@@ -1,6 +1,6 @@
-"""How well a model recovers the demo's known truth, on the held-out chromosome and in full.
+"""Measure how well a model recovers the demo's known truth on the held-out chromosome.
 
-Signal: Pearson's r of predicted and measured 32-bp bins over the noise ceiling, the r of true and measured bins.
+Signal: Pearson's r of predicted and observed 32-bp bins, over the noise ceiling (r of true and observed bins).
 Sites: true against predicted log2 fold change of one random substitution in every planted site, pooled over the sites
 whose loss moves the track's true log2 signal by at least 0.1. Substitutions: all three at every base of some elements.
 A fold change is the server's: both alleles summed over the bins that touch 501 bp, the track's training mean added.
@@ -20,12 +20,12 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import demo_evaluation as evaluation
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from trackserver import demo
-from trackserver.demo import evaluate
 from trackserver.demo.generator import SEED, TEST_CHROM, generate
 from trackserver.demo.grammar import TRACKS
 from trackserver.models import registry
@@ -34,7 +34,7 @@ from trackserver.predict.engine import Predictor
 
 
 def load(directory: Path) -> Predictor:
-    """A model of the demo's tracks, wherever it lies; its tracks in the truth's order."""
+    """Load a model of the demo's tracks from a directory, its tracks in the truth's order."""
     card = read_card(directory / registry.CARD)
     registry.check_weights(card, directory / registry.WEIGHTS)
     names = [track.name for track in card.tracks]
@@ -43,33 +43,33 @@ def load(directory: Path) -> Predictor:
 
 
 def measure(predictor: Predictor, seed: int, elements: int, sites: int | None) -> dict[str, Any]:
-    """Everything, as JSON holds it."""
+    """Measure everything; returns what --json prints."""
     genome, began = generate(seed), time.process_time()
-    model = evaluate.Model(predictor.predict, predictor.card.crop)
-    drawn = evaluate.some_elements(genome.chromosome(TEST_CHROM), elements)
-    signal = evaluate.signal_recovery(model, genome, TEST_CHROM)
+    model = evaluation.Model(predictor.predict, predictor.card.crop)
+    edited = evaluation.draw_elements(genome.chromosome(TEST_CHROM), elements)
+    signal = evaluation.signal_recovery(model, genome, TEST_CHROM)
     return {
         "chromosome": TEST_CHROM,
         "signal": [asdict(row) | {"ratio": row.ratio} for row in signal],
         "mean_ratio": sum(row.ratio for row in signal) / len(signal),
-        "sites": [asdict(row) for row in evaluate.site_effects(model, genome, TEST_CHROM, sites=sites)],
-        "substitutions": [asdict(row) for row in evaluate.substitution_effects(model, genome, drawn)],
+        "sites": [asdict(row) for row in evaluation.site_effects(model, genome, TEST_CHROM, sites=sites)],
+        "substitutions": [asdict(row) for row in evaluation.substitution_effects(model, genome, edited)],
         "elements": elements,
         "cpu_seconds": round(time.process_time() - began, 1),
     }
 
 
-def show(found: dict[str, Any], console: Console) -> None:
+def show(results: dict[str, Any], console: Console) -> None:
     table = Table("track", "r", "ceiling", "ratio", "site r", "n", "substitution r", "n")
-    rows = zip(found["signal"], found["sites"], found["substitutions"], strict=False)
+    rows = zip(results["signal"], results["sites"], results["substitutions"], strict=False)
     for signal, site, substitution in rows:
         table.add_row(
-            signal["track"], *(f"{signal[key]:.3f}" for key in ("measured", "ceiling", "ratio")),
+            signal["track"], *(f"{signal[key]:.3f}" for key in ("observed", "ceiling", "ratio")),
             f"{site['r']:.3f}", str(site["variants"]), f"{substitution['r']:.3f}", str(substitution["variants"]),
         )  # fmt: skip
-    pooled = found["substitutions"][-1]
+    pooled = results["substitutions"][-1]
     table.add_section()
-    table.add_row("all", "", "", f"{found['mean_ratio']:.3f}", "", "", f"{pooled['r']:.3f}", str(pooled["variants"]))
+    table.add_row("all", "", "", f"{results['mean_ratio']:.3f}", "", "", f"{pooled['r']:.3f}", str(pooled["variants"]))
     console.print(table)
 
 
@@ -78,17 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--model", type=Path, default=Path(demo.__file__).parent, help="a directory with card and weights"
     )
-    parser.add_argument("--seed", type=int, default=SEED, help="of the genome")
-    parser.add_argument("--elements", type=int, default=20, help="elements of which all bases are changed")
-    parser.add_argument("--sites", type=int, help="planted sites to change; all by default")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of the genome")
+    parser.add_argument("--elements", type=int, default=20, help="number of elements in which to change every base")
+    parser.add_argument("--sites", type=int, help="number of planted sites to change; default: all")
     parser.add_argument("--json", action="store_true")
-    chosen = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    found = measure(load(chosen.model), chosen.seed, chosen.elements, chosen.sites)
-    if chosen.json:
-        json.dump(found, sys.stdout, indent=1, allow_nan=False)
+    results = measure(load(options.model), options.seed, options.elements, options.sites)
+    if options.json:
+        json.dump(results, sys.stdout, indent=1, allow_nan=False)
     else:
-        show(found, Console())
+        show(results, Console())
 
 
 if __name__ == "__main__":

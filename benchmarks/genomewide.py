@@ -27,17 +27,17 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from trackserver.genome.assembly import Assembly
-from trackserver.genome.known_sequence import known
+from trackserver.genome.known_sequence import known_sequence
 from trackserver.genome.regions import intersection, on_bins, whole_genome
 from trackserver.genome.sequence import Genome, build_index
 from trackserver.models import basenji2, compact
-from trackserver.models.along import goes_along
 from trackserver.models.card import ModelCard, Track
-from trackserver.models.zoo import read_published
+from trackserver.models.shared_stride import shares_windows
+from trackserver.models.zoo import read_published_model
 from trackserver.predict.engine import Predictor
 from trackserver.sweep.chunks import Chunks
 from trackserver.sweep.plan import Plan
-from trackserver.sweep.run import predicted, sweep
+from trackserver.sweep.run import predict_chunks, sweep
 
 HG38_WINDOWS = 26_935  # of 114,688 bp, chromosomes 1 to 22, X and Y
 SIZE = 8192  # of the matrices whose product is the measure
@@ -75,7 +75,7 @@ def compact_over_a_genome(options: argparse.Namespace, precision: str) -> dict[s
 
 
 def basenji2_over_windows(options: argparse.Namespace, precision: str) -> dict[str, Any]:
-    about = read_published("basenji2")
+    about = read_published_model("basenji2")
     torch.manual_seed(0)
     module = basenji2.build({}, options.tracks, about.crop)
     card = _card("basenji2", about.window, about.crop, about.bin_width, options.tracks)
@@ -84,7 +84,7 @@ def basenji2_over_windows(options: argparse.Namespace, precision: str) -> dict[s
     if options.compile:
         predictor.compile()
     with tempfile.TemporaryDirectory() as folder:
-        fasta = random_fasta(Path(folder) / "random.fa", options.windows * card.kept)
+        fasta = random_fasta(Path(folder) / "random.fa", options.windows * card.predicted_bp)
         found = end_to_end(predictor, fasta, Path(folder))
     reached, best = flops * found["windows"] / found["model_s"], matrix_rate(predictor.device, precision)
     hours = HG38_WINDOWS / found["windows"] * found["wall_s"] / 3600
@@ -118,7 +118,7 @@ class Timed:
         self.seconds, self._plain = 0.0, predictor.computed
         self._cuda = predictor.device.type == "cuda"
 
-    def computed(self, codes: NDArray[np.uint8]) -> torch.Tensor:
+    def predict_batch(self, codes: NDArray[np.uint8]) -> torch.Tensor:
         if self._cuda:  # it only begins here; how long it takes is asked for apart, see `alone`
             return self._plain(codes)
         began = time.perf_counter()
@@ -137,21 +137,23 @@ def end_to_end(predictor: Predictor, fasta: Path, folder: Path) -> dict[str, Any
     began = time.perf_counter()
     wanted = intersection(
         on_bins(whole_genome(assembly), assembly, card.bin_width),
-        on_bins(known(fasta, index), assembly, card.bin_width), assembly,
+        on_bins(known_sequence(fasta, index), assembly, card.bin_width), assembly,
     )  # fmt: skip
     looked = time.perf_counter() - began
-    along = max(1, 131_072 // card.kept) if goes_along(predictor.module, card.kept) else 1
-    plan = Plan(card, assembly, tuple(wanted), along=along)
-    next(iter(predicted(predictor, genome, plan, [0])))  # memory is found, kernels are chosen
+    shares = shares_windows(predictor.module, card.predicted_bp)
+    windows_at_once = max(1, 131_072 // card.predicted_bp) if shares else 1
+    plan = Plan(card, assembly, tuple(wanted), windows_at_once=windows_at_once)
+    next(iter(predict_chunks(predictor, genome, plan, [0])))  # memory is found, kernels are chosen
     model = alone(predictor, plan, genome) if predictor.device.type == "cuda" else None
     timed = Timed(predictor)
     predictor.computed = timed.computed  # type: ignore[method-assign]
     paths = [folder / f"{track}.bw" for track in predictor.tracks]
     chunks = Chunks(folder / "chunks")
-    chunks.place.mkdir()
+    chunks.folder.mkdir()
     resident: list[tuple[float, float]] = []
     began = time.perf_counter()
-    sweep(plan, chunks, [partial(predicted, predictor, genome, plan)], paths, report=lambda at: note(resident, at.bp))
+    producer = partial(predict_chunks, predictor, genome, plan)
+    sweep(plan, chunks, [producer], paths, report=lambda at: note(resident, at.bp))
     wall = time.perf_counter() - began
     seconds = timed.seconds if model is None else model
     bp = sum(len(piece) for chunk in plan.chunks for piece in chunk)
@@ -159,7 +161,7 @@ def end_to_end(predictor: Predictor, fasta: Path, folder: Path) -> dict[str, Any
     return {
         "device": torch.cuda.get_device_name(predictor.device) if model is not None else "cpu",
         "genome_bp": assembly.length, "predicted_bp": bp, "tracks": len(paths),
-        "windows": sum(plan.amount(number)[1] for number in range(len(plan.chunks))),
+        "windows": sum(plan.chunk_size(number)[1] for number in range(len(plan.chunks))),
         "looking_for_n_s": round(looked, 2), "wall_s": round(wall, 2), "model_s": round(seconds, 2),
         "model_share": round(seconds / wall, 3), "mb_per_s": round(bp / wall / 1e6, 3),
         "resident_mb_half_way": round(half[0], 1), "resident_mb_largest": round(max(mb for _, mb in resident), 1),
@@ -171,11 +173,11 @@ def alone(predictor: Predictor, plan: Plan, genome: Genome) -> float:
     """Seconds the model takes for the plan's windows with nothing else to do: one batch, again and again."""
     window = next(plan.windows(0))
     codes = np.stack([genome.codes(window.read)] * predictor.batch_size)
-    n = sum(plan.amount(number)[1] for number in range(len(plan.chunks)))
+    n = sum(plan.chunk_size(number)[1] for number in range(len(plan.chunks)))
     torch.cuda.synchronize(predictor.device)
     began = time.perf_counter()
     for _ in range(-(-n // predictor.batch_size)):
-        predictor.computed(codes)
+        predictor.predict_batch(codes)
     torch.cuda.synchronize(predictor.device)
     return time.perf_counter() - began
 
@@ -189,7 +191,7 @@ def operations(predictor: Predictor) -> float:
     """Floating-point operations of one window."""
     codes = np.zeros((1, predictor.card.window), np.uint8)
     with FlopCounterMode(display=False) as counter:
-        predictor.computed(codes)
+        predictor.predict_batch(codes)
     return float(counter.get_total_flops())
 
 

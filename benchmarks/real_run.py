@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from baseline_gc import WIDTHS, gc_baseline
 
-from trackserver.agreement.metrics import Agreement, agreement
+from trackserver.agreement.metrics import TrackMetrics, track_metrics
 from trackserver.bbi.bigwig import open_bigwig
 from trackserver.catalogue.init import init_site
 from trackserver.catalogue.manifest import read_manifest
@@ -94,14 +94,14 @@ def real_run(
     }
 
 
-def served(site: Site, tracks: Sequence[TrainingTrack], windows: Sequence[FoldWindow]) -> list[Agreement]:
+def served(site: Site, tracks: Sequence[TrainingTrack], windows: Sequence[FoldWindow]) -> list[TrackMetrics]:
     """Each predicted bigWig of the catalogue against the measured one it was trained on."""
     found = []
     for track in tracks:
         predicted = site.inside(site.catalogue.tileset(f"{MODEL}-t{track.track.index}").path)
         said, seen = open_bigwig(predicted), open_bigwig(track.path)
         found.append(
-            agreement(
+            track_metrics(
                 [binned(said, said.chroms[window.locus.chrom], window.locus, BIN) for window in windows],
                 [binned(seen, seen.chroms[window.locus.chrom], window.locus, BIN) for window in windows],
             )
@@ -109,7 +109,7 @@ def served(site: Site, tracks: Sequence[TrainingTrack], windows: Sequence[FoldWi
     return found
 
 
-def regression(site: Site, tracks: Sequence[TrainingTrack], folds: Sequence[FoldWindow]) -> list[Agreement]:
+def regression(site: Site, tracks: Sequence[TrainingTrack], folds: Sequence[FoldWindow]) -> list[TrackMetrics]:
     paths = [track.path for track in tracks]
     windows = load_windows(
         folds, paths, site.reference("hg38").genome, site.assembly("hg38"), step=STEP, flank=lambda length: max(WIDTHS)
@@ -117,14 +117,14 @@ def regression(site: Site, tracks: Sequence[TrainingTrack], folds: Sequence[Fold
     return gc_baseline(windows, BIN, STEP)
 
 
-def by_assay(tracks: Sequence[TrainingTrack], found: Sequence[Agreement]) -> dict[str, dict[str, float]]:
+def by_assay(tracks: Sequence[TrainingTrack], found: Sequence[TrackMetrics]) -> dict[str, dict[str, float]]:
     assays = sorted({track.track.assay for track in tracks})
     return {
         assay: _means([a for t, a in zip(tracks, found, strict=True) if t.track.assay == assay]) for assay in assays
     }
 
 
-def _means(found: Sequence[Agreement]) -> dict[str, float]:
+def _means(found: Sequence[TrackMetrics]) -> dict[str, float]:
     """Means over tracks, on the test windows: of r within each window, and of r of log(1 + y) over all bins."""
     return {name: round(float(np.mean([getattr(a, name) for a in found])), 3) for name in FIGURES}
 

@@ -27,7 +27,7 @@ import pyBigWig
 from browsing import BIN, HG38
 from numpy.typing import NDArray
 
-from trackserver.bbi.writer import BigWigWriter, writing
+from trackserver.bbi.writer import BigWigWriter, write_bigwigs
 
 N_BINS = {chrom: -(-size // BIN) for chrom, size in HG38.items()}
 MILLIONS = sum(N_BINS.values()) / 1e6
@@ -96,7 +96,7 @@ def write(path: Path, values: Tracks, digits: int | None) -> None:
 
 
 def write_both(paths: list[Path], values: Tracks, threads: int) -> None:
-    with writing(paths, HG38, BIN, threads=threads) as add:
+    with write_bigwigs(paths, HG38, BIN, threads=threads) as add:
         for chrom, bins in values.items():
             add(chrom, 0, bins)
 

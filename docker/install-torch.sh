@@ -1,6 +1,6 @@
 #!/bin/sh
-# torch into .venv: pip's own choice where there is an NVIDIA GPU or where that choice brings no CUDA packages
-# (several gigabytes), else the CPU build.
+# Installs torch into .venv. pip's default build if there is an NVIDIA GPU, or if that build needs no CUDA packages
+# (several gigabytes); otherwise the CPU build.
 set -eu
 torch=$(grep '^torch==' constraints.txt)
 if nvidia-smi >/dev/null 2>&1 \

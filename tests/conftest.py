@@ -1,4 +1,4 @@
-"""A small real site: three short chromosomes, sequence, genes, a measured bigWig and a model with random weights."""
+"""Fixtures: a small site with three short chromosomes, sequence, genes, an observed bigWig and a random model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import add_tileset
 from trackserver.genome.assembly import Assembly
 
-# The same examples every time: what passed once passes again, and a search for others is one flag away
-# (--hypothesis-profile=default).
+# Use the same examples in every run; --hypothesis-profile=default searches for new ones.
 settings.register_profile("repeatable", derandomize=True, database=None)
 settings.load_profile("repeatable")
 
@@ -28,10 +27,10 @@ BIN = 32
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The real human data beside the project; tests that need it are skipped where it is not."""
+    """The folder with real human data next to the project; tests that need it are skipped if it is missing."""
     folder = Path(__file__).parents[1].parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("no real data: the folder ../shared/data is not beside the project")
+        pytest.skip("no real data: the folder ../shared/data is missing")
     return folder
 
 
@@ -42,12 +41,12 @@ def assembly() -> Assembly:
 
 @pytest.fixture(scope="session")
 def sequences() -> dict[str, str]:
-    """Random bases; chrB begins with 3 kb of N and chrA has soft-masked stretches."""
+    """Random bases; chrB begins with 3 kb of N, and chrA has a soft-masked region."""
     rng = np.random.default_rng(1)
-    made = {chrom: "".join(rng.choice(list("ACGT"), size)) for chrom, size in CHROMSIZES.items()}
-    made["chrB"] = "N" * 3000 + made["chrB"][3000:]
-    made["chrA"] = made["chrA"][:500] + made["chrA"][500:900].lower() + made["chrA"][900:]
-    return made
+    bases = {chrom: "".join(rng.choice(list("ACGT"), size)) for chrom, size in CHROMSIZES.items()}
+    bases["chrB"] = "N" * 3000 + bases["chrB"][3000:]
+    bases["chrA"] = bases["chrA"][:500] + bases["chrA"][500:900].lower() + bases["chrA"][900:]
+    return bases
 
 
 @pytest.fixture(scope="session")
@@ -145,24 +144,24 @@ def install_random_model(directory: Path, n_tracks: int = 3, seed: int = 0) -> N
 
 @pytest.fixture(scope="session")
 def shared_site(tmp_path_factory: pytest.TempPathFactory, files: Path) -> Site:
-    """A site that tests read and do not change."""
+    """A site that tests share; they must not change it."""
     return make_site(tmp_path_factory.mktemp("sites") / "shared", files)
 
 
 @pytest.fixture
 def site(tmp_path: Path, files: Path) -> Site:
-    """A site of a test's own."""
+    """A new site for each test."""
     return make_site(tmp_path / "site", files)
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """Ray on this machine, with room for two workers; this process is connected to it."""
+    """A Ray cluster on this machine with room for two workers, to which this process is connected."""
     import ray
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else one is kept in the home directory
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # otherwise Ray stores a token in the home folder
         ray.init("local", num_cpus=2, include_dashboard=False, logging_level="warning")
         yield
         ray.shutdown()

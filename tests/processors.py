@@ -1,7 +1,7 @@
-"""The instruction levels of x86-64 processors, and tests run at them: `python -m tests.processors [LEVEL] TESTS`.
+"""Run tests with the instructions of older x86-64 processors: `python -m tests.processors [LEVEL] TESTS`.
 
-Libraries choose their arithmetic by what a processor has, so that tests which pass on one may fail on another. A newer
-processor can be told to work as an older one does, by variables that are read once, when a process begins.
+Libraries choose their arithmetic by the processor's instruction sets, so tests that pass on one processor may fail on
+another. Environment variables, read when a process starts, make a newer processor work like an older one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Level:
-    """What a processor of the level has, and what each library calls it.
+    """An instruction level, and its names in each library.
 
-    flags : as /proc/cpuinfo names them
-    torch : as `torch.backends.cpu.get_cpu_capability()` names it
-    onednn, mkl, openblas : the names these libraries take; empty for the best they know
-    left_out : how the names of numpy's instruction sets above the level begin
+    flags : the names in /proc/cpuinfo
+    torch : the name in `torch.backends.cpu.get_cpu_capability()`
+    onednn, mkl, openblas : the names for these libraries; empty for the best that they support
+    excluded : prefixes of the names of numpy's instruction sets above the level
     """
 
     name: str
@@ -35,20 +35,20 @@ class Level:
     onednn: str = ""
     mkl: str = ""
     openblas: str = ""
-    left_out: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that hold every library to the level."""
-        above = [name for name in numpy_levels if name.startswith(self.left_out)] if self.left_out else []
-        named = {
+        """The environment variables that limit every library to the level."""
+        above = [name for name in numpy_levels if name.startswith(self.excluded)] if self.excluded else []
+        variables = {
             "ATEN_CPU_CAPABILITY": self.torch.lower(),
             "ONEDNN_MAX_CPU_ISA": self.onednn,
             "MKL_ENABLE_INSTRUCTIONS": self.mkl,
             "OPENBLAS_CORETYPE": self.openblas,
             "NPY_DISABLE_CPU_FEATURES": " ".join(above),
         }
-        return {name: value for name, value in named.items() if value}
+        return {name: value for name, value in variables.items() if value}
 
 
 LEVELS = (
@@ -57,42 +57,42 @@ LEVELS = (
     Level("AVX-512", frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"}), "AVX512"),
 )
 
-# Begins pytest only where torch works at the level, so that no run passes at another.
-_BEGIN = """
+# Starts pytest only if torch works at the level, so that no run passes at another level by mistake.
+_START = """
 import sys, pytest, torch
-asked, *words = sys.argv[1:]
-found = torch.backends.cpu.get_cpu_capability()
-sys.exit(pytest.main(words) if found == asked else f"torch works at {found}, not at {asked}")
+level, *arguments = sys.argv[1:]
+actual = torch.backends.cpu.get_cpu_capability()
+sys.exit(pytest.main(arguments) if actual == level else f"torch works at {actual}, not at {level}")
 """
 
 
 def lacks(level: Level) -> str:
-    """Say in a sentence why nothing can be run at a level here; empty if it can."""
+    """Explain why this processor cannot run tests at a level; empty if it can."""
     missing = sorted(level.flags - _flags())
     return f"This processor has no {level.name}: it lacks {', '.join(missing)}." if missing else ""
 
 
-def run(level: Level, words: Sequence[str], **how: object) -> subprocess.CompletedProcess[str]:
-    """Run pytest at a level in a process of its own.
+def run(level: Level, arguments: Sequence[str], **options: object) -> subprocess.CompletedProcess[str]:
+    """Run pytest at a level, in a separate process.
 
     Parameters
     ----------
     level
-        One that this processor has.
-    words
-        What pytest is told.
-    how
-        As `subprocess.run` takes it.
+        A level that this processor supports.
+    arguments
+        Arguments for pytest.
+    options
+        Options for `subprocess.run`.
     """
-    held = {name for other in LEVELS for name in other.environment}
-    environment = {name: value for name, value in os.environ.items() if name not in held} | level.environment
-    command = [sys.executable, "-c", _BEGIN, level.torch, *words]
-    return subprocess.run(command, env=environment, cwd=ROOT, text=True, **how)  # type: ignore[call-overload, no-any-return]
+    variables = {name for other in LEVELS for name in other.environment}
+    environment = {name: value for name, value in os.environ.items() if name not in variables} | level.environment
+    command = [sys.executable, "-c", _START, level.torch, *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, text=True, **options)  # type: ignore[call-overload, no-any-return]
 
 
 @cache
 def _flags() -> frozenset[str]:
-    """What the processor has, by Linux' names; nothing where Linux or x86 is not."""
+    """Return the processor's flags, as Linux names them; empty on other systems and processors."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -100,13 +100,13 @@ def _flags() -> frozenset[str]:
     return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
-def main(words: Sequence[str]) -> int:
-    """Run tests at every level, or at the one that is named first; return 1 if some failed."""
-    chosen = [level for level in LEVELS if words[:1] == [level.name]]
-    words, failed = words[len(chosen) :], False
+def main(arguments: Sequence[str]) -> int:
+    """Run tests at every level, or at the level given as the first argument; return 1 if a test failed."""
+    chosen = [level for level in LEVELS if arguments[:1] == [level.name]]
+    arguments, failed = arguments[len(chosen) :], False
     for level in chosen or LEVELS:
-        print(f"--- {level.name}: {lacks(level) or ' '.join(words)}", flush=True)
-        failed |= not lacks(level) and run(level, words).returncode != 0
+        print(f"--- {level.name}: {lacks(level) or ' '.join(arguments)}", flush=True)
+        failed |= not lacks(level) and run(level, arguments).returncode != 0
     return int(failed)
 
 

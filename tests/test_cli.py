@@ -20,12 +20,12 @@ def run(*arguments: object) -> Result:
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
+    result: list[tuple[str, ...]] = []
     for name, command in group.commands.items():
-        found.append((*path, name))
+        result.append((*path, name))
         if isinstance(command, click.Group):
-            found += commands(command, (*path, name))
-    return found
+            result += commands(command, (*path, name))
+    return result
 
 
 @pytest.mark.parametrize("path", commands(main), ids=" ".join)
@@ -97,8 +97,8 @@ def test_errors_are_a_sentence_and_exit_1(site: Site, tmp_path: Path) -> None:
         (("variant", "random", "chrA:99999999:A:C", "--site", site.path), "ends at 70,000"),
         (("variant", "nothing", "chrA:5:A:C", "--site", site.path), "installed: random"),
         (("predict", "random", "--tracks", "9", "--site", site.path), "numbered 0 to 2"),
-        (("models", "show", "../x", "--site", site.path), "No published model is called '../x'"),
-        (("init", site.path, "--assembly", "hg38"), "is a site already"),
+        (("models", "show", "../x", "--site", site.path), "There is no published model '../x'"),
+        (("init", site.path, "--assembly", "hg38"), "is already a site"),
     ]:
         failed = run(*arguments)
         assert failed.exit_code == 1, failed.output
@@ -122,7 +122,7 @@ def test_a_port_in_use_is_said_at_once(site: Site) -> None:
         taken.listen()
         failed = run("serve", "--port", taken.getsockname()[1], "--site", site.path)
     assert failed.exit_code == 1
-    assert "is in use; stop what runs there or choose another with --port" in failed.output
+    assert "is in use; stop the program that uses it or choose another with --port" in failed.output
 
 
 def test_a_host_that_is_none(site: Site) -> None:

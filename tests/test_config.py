@@ -28,7 +28,7 @@ def test_file_then_environment_then_flags(file: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("prot = 1", "there is no setting 'prot' \\(there are title"),
+        ("prot = 1", "there is no setting 'prot'; known settings: title"),
         ("port = 'many'", "port: "),
         ("port = 0", "port: "),
         ("[assemblies.hg38]\nfata = 'x'", "there is no setting 'assemblies.hg38.fata'"),
@@ -43,7 +43,7 @@ def test_a_typo_is_an_error(file: Path, text: str, why: str) -> None:
 
 def test_a_mistyped_variable_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKSERVER_PROT", "1")
-    with pytest.raises(BadSetting, match="TRACKSERVER_PROT is no setting"):
+    with pytest.raises(BadSetting, match="TRACKSERVER_PROT is not a setting"):
         config.load(file)
 
 

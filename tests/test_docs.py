@@ -13,6 +13,7 @@ from trackserver.cli import main
 from trackserver.web import create_app
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "trackserver"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -50,3 +51,14 @@ def test_the_readmes_commands_parse() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_architecture_names_what_exists() -> None:
+    """Each file and folder of docs/architecture.md exists, and each room of the package is on the page."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for path in re.findall(r"`([\w.-]*/[\w./-]*|\w+\.py)`", text):
+        assert (PACKAGE / path).exists() or (ROOT / path).exists(), f"docs/architecture.md names {path}"
+    for room in PACKAGE.iterdir():
+        name = f"{room.name}/" if room.is_dir() else room.name
+        if not name.startswith("_") and name.endswith(("/", ".py")):
+            assert f"| `{name}` |" in text, f"docs/architecture.md lacks {name}"

@@ -37,7 +37,7 @@ def test_chosen_tracks_one_after_the_other_and_as_json(site: Site) -> None:
     done = run(site, "random", "chrA:20001-20004", "--tracks", "0,2", "--preview", "--score", "sad")
     assert done.exit_code == 0, done.output
     assert "0 DNase K562: most by chrA:2000" in done.stdout and "2 CAGE K562 -: most by" in done.stdout
-    assert "slope at the reference" in done.stderr
+    assert "gradient at the reference" in done.stderr
     found = json.loads(run(site, "random", "chrA:20001-20004", "--tracks", "0,2", "--json").stdout)
     assert {track["index"] for track in found["tracks"]} == {0, 2}
 

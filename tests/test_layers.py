@@ -1,4 +1,4 @@
-"""The rooms depend on each other in one direction, and the heavy libraries stay where they belong."""
+"""Rooms import each other in one direction only, and heavy libraries are imported only where they belong."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ORDER = [
     "web",
     "cli",
 ]
-# Which rooms a room never imports, though the order would allow it (or whatever the order becomes).
+# Rooms that a room must never import, whatever the order is.
 NEVER = {
     "genome": {"catalogue", "tiles"},
     "sources": {"catalogue", "tiles"},
@@ -65,7 +65,7 @@ ONLY_IN: dict[str, set[str]] = {
     "rich": {"cli"},
     "gunicorn": {"web"},
     "higlass": {"notebook"},
-    "pyBigWig": set(),  # what ours is checked against
+    "pyBigWig": set(),  # only tests use it, to check our own reader and writer
     "pybigtools": set(),
 }
 ROOTS = ("__init__", "__main__")
@@ -77,7 +77,7 @@ def room(path: Path) -> str:
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Every module that a file imports, inside functions too."""
+    """Yield every module that a file imports, including imports inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -89,7 +89,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def faults(here: str, imported: Iterable[str]) -> Iterator[str]:
-    """What a room imports that it may not."""
+    """Yield the forbidden imports of a room."""
     for name in imported:
         top, _, rest = name.partition(".")
         if top == "trackserver" and rest and rest != "__version__":
@@ -120,7 +120,7 @@ def test_rooms_import_downwards_only(path: Path) -> None:
         ("batches", "from trackserver import jobs"),
     ],
 )
-def test_a_planted_fault_is_seen(here: str, planted: str) -> None:
+def test_a_forbidden_import_is_detected(here: str, planted: str) -> None:
     assert list(faults(here, imports(ast.parse(planted))))
 
 
@@ -129,16 +129,18 @@ def test_the_rooms_are_those_of_the_order() -> None:
 
 
 def test_there_is_no_import_circle() -> None:
-    """Between modules, by what they import at once; `TYPE_CHECKING` and functions are late."""
-    edges = {dotted(path): {name for name in at_once(path) if name.startswith("trackserver.")} for path in MODULES}
-    seen: dict[str, bool] = {}
+    """Imports in functions and under `TYPE_CHECKING` do not count."""
+    edges = {
+        dotted(path): {name for name in top_level_imports(path) if name.startswith("trackserver.")} for path in MODULES
+    }
+    visited: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:
         assert module not in path, " -> ".join((*path, module))
-        if module not in seen:
+        if module not in visited:
             for other in edges.get(module, ()):
                 visit(other, (*path, module))
-            seen[module] = True
+            visited.add(module)
 
     for module in edges:
         visit(module, ())
@@ -148,8 +150,8 @@ def dotted(path: Path) -> str:
     return ".".join(("trackserver", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def at_once(path: Path) -> Iterator[str]:
-    """Modules that are imported when a module is."""
+def top_level_imports(path: Path) -> Iterator[str]:
+    """Yield the modules that are imported as soon as a module is imported."""
     tops = [node for node in ast.parse(path.read_text()).body if not isinstance(node, ast.If)]
     for node in (part for top in tops for part in statements(top)):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -172,7 +174,7 @@ def test_no_module_or_folder_is_crowded() -> None:
 
 
 def test_functions_are_short_and_take_few_arguments() -> None:
-    """Verbs of the command line take their options, each an argument."""
+    """Command-line functions may take more arguments, because each option is one."""
     lengths = []
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -185,7 +187,7 @@ def test_functions_are_short_and_take_few_arguments() -> None:
 
 
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function's body, without its docstring."""
+    """Count the lines of a function's body, without its docstring."""
     body = function.body[1:] if ast.get_docstring(function, clean=False) else function.body
     return body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
 
@@ -214,11 +216,11 @@ tile = client.get("/api/v1/tiles/?d=signal.0.0").json["signal.0.0"]
 assert tile["dense"], tile
 assert client.get("/api/v1/models/").json["models"][0]["id"] == "random"
 assert not client.get("/api/v1/models/").json["models"][0]["can_predict"]
-reads = "ACGT"[site.reference("tiny").genome.codes(Locus("chrA", 19_999, 20_000))[0]]
-alt = "C" if reads == "A" else "A"
-asked = client.post("/api/v1/effects/", json={{"model": "random", "variants": [f"chrA:20000:{{reads}}:{{alt}}"]}})
-assert (asked.status_code, asked.json["code"]) == (501, "needs_torch"), asked.json
-assert "pip install" in asked.json["error"]
+ref = "ACGT"[site.reference("tiny").genome.codes(Locus("chrA", 19_999, 20_000))[0]]
+alt = "C" if ref == "A" else "A"
+response = client.post("/api/v1/effects/", json={{"model": "random", "variants": [f"chrA:20000:{{ref}}:{{alt}}"]}})
+assert (response.status_code, response.json["code"]) == (501, "needs_torch"), response.json
+assert "pip install" in response.json["error"]
 assert "torch" not in sys.modules
 """
     )

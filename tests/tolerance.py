@@ -1,8 +1,8 @@
-"""How far apart two runs of a network may be: the one tolerance of all tests that compare rounded sums.
+"""The single tolerance of all tests that compare rounded sums, such as two runs of a network.
 
-Processors, batches of another size and windows read along a sequence add the same terms up in another order, and
-thereby round differently. Each of n additions is off by at most ε, the unit roundoff, of what was added up so far. The
-errors have either sign, so n of them come to about ε·√n of the sum's scale, and two runs differ by about c·ε·√n.
+Processors, batch sizes and windows along a sequence add the same terms in different orders, and so round differently.
+The error of each of n additions is at most ε, the unit roundoff, times the sum so far. The errors have either sign, so
+n of them amount to about ε·√n of the sum's scale, and two runs differ by about c·ε·√n.
 
 In float32, with the instructions of SSE4.1, AVX2 and AVX-512, a run of any architecture in tests/ is at most 1.2 ε·√n
 from float64, two runs (alone and in batches, from a cone and in full, at two of these levels) are at most 1.4 ε·√n
@@ -20,36 +20,36 @@ C = 4.0
 FLOAT32 = 2.0**-24
 FLOAT64 = 2.0**-53
 
-# Of a number's own size: how far it may be from one that a file, a tile or a printed table keeps in float32's 7 digits.
+# Relative tolerance for a number that a file, a tile or a printed table stores with float32's 7 digits.
 STORED = 1e-6
 
-# No tolerance is larger, of scale: a wrong bin, weight or base shows at a hundredth of what it is.
-MOST = 1e-5
+# The largest tolerance, relative to the scale; a wrong bin, weight or base changes a value by a hundredth or more.
+MAX_TOLERANCE = 1e-5
 
 
 def tolerance(terms: int | nn.Module, roundoff: float = FLOAT32) -> float:
-    """Return the part of scale by which two runs may differ: c·ε·√n, at most `MOST`.
+    """Return the tolerance relative to the scale: c·ε·√n, at most `MAX_TOLERANCE`.
 
     Parameters
     ----------
     terms
-        How many terms are added up on the way to an output, or the network whose layers add them up.
+        The number of terms that are summed on the way to an output, or the network whose layers sum them.
     roundoff
-        The unit roundoff ε of the less precise of both runs.
+        The unit roundoff ε of the less precise run.
     """
     n = terms_of(terms) if isinstance(terms, nn.Module) else terms
-    return min(C * roundoff * n**0.5, MOST)
+    return min(C * roundoff * n**0.5, MAX_TOLERANCE)
 
 
 def terms_of(network: nn.Module) -> int:
-    """Add up over a network's layers how many products a number of each layer is the sum of."""
+    """Return the number of products that are summed for one output of each layer, summed over the layers."""
     terms = sum(weight[0].numel() for weight in network.parameters() if weight.ndim > 1)
-    assert terms, f"Of {type(network).__name__} no weights are known; give the number of terms."
+    assert terms, f"The weights of {type(network).__name__} are unknown; give the number of terms."
     return terms
 
 
 def assert_close(
-    found: ArrayLike | Tensor,
+    actual: ArrayLike | Tensor,
     expected: ArrayLike | Tensor,
     terms: int | nn.Module,
     *,
@@ -57,37 +57,37 @@ def assert_close(
     roundoff: float = FLOAT32,
     gaps: bool = False,
 ) -> None:
-    """Assert that two runs say the same but for rounding.
+    """Assert that two runs agree except for rounding.
 
     Parameters
     ----------
-    found, expected
-        What both runs say, in the same shape; tensors of the same type.
+    actual, expected
+        The results of both runs, of the same shape; tensors of the same type.
     terms, roundoff
-        As `tolerance` takes them.
+        See `tolerance`.
     scale
-        How far the numbers reach whose sums were rounded, for all or for each; if not given, the largest |expected|.
+        The magnitude of the numbers that were summed, for all values or for each; default: the largest |expected|.
     gaps
-        Whether NaN may stand at the same places in both.
+        Whether NaN is allowed, at the same positions in both.
     """
-    if isinstance(found, Tensor) and isinstance(expected, Tensor):
-        assert found.dtype == expected.dtype, f"The runs are of two types, {found.dtype} and {expected.dtype}."
-    one, other = _array(found), _array(expected)
-    assert one.shape == other.shape, f"The runs are of two shapes, {one.shape} and {other.shape}."
+    if isinstance(actual, Tensor) and isinstance(expected, Tensor):
+        assert actual.dtype == expected.dtype, f"The runs have different types, {actual.dtype} and {expected.dtype}."
+    one, other = _array(actual), _array(expected)
+    assert one.shape == other.shape, f"The runs have different shapes, {one.shape} and {other.shape}."
     known = ~(np.isnan(one) & np.isnan(other)) if gaps else np.full(one.shape, True)
     if not known.any():
         return
-    reach = np.broadcast_to(np.abs(other[known]).max() if scale is None else _array(scale), one.shape)
+    magnitude = np.broadcast_to(np.abs(other[known]).max() if scale is None else _array(scale), one.shape)
     share = tolerance(terms, roundoff)
     with np.errstate(invalid="ignore"):
-        apart = np.abs(one - other)
-        wrong = known & ~(apart <= share * reach)
+        difference = np.abs(one - other)
+        wrong = known & ~(difference <= share * magnitude)
     if wrong.any():
-        place = tuple(int(at) for at in np.argwhere(wrong)[np.argmax(apart[wrong])])
+        index = tuple(int(i) for i in np.argwhere(wrong)[np.argmax(difference[wrong])])
         raise AssertionError(
-            f"{wrong.sum():,} of {known.sum():,} numbers differ by more than rounding. At {place} {one[place]:.9g} is"
-            f" found and {other[place]:.9g} is expected: {apart[place]:.3g} apart, where {share:.3g} of a scale of"
-            f" {reach[place]:.3g} is allowed."
+            f"{wrong.sum():,} of {known.sum():,} numbers differ by more than rounding. At {index}: {one[index]:.9g}"
+            f" instead of {other[index]:.9g}; the difference is {difference[index]:.3g}, only {share:.3g} of a scale"
+            f" of {magnitude[index]:.3g} is allowed."
         )
 
 

@@ -1,4 +1,4 @@
-"""Predicted and measured genome tracks, and the effect of a variant, in a web browser."""
+"""Show predicted and observed genome tracks, and the effects of variants, in a web browser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 
 def higlass(server: str) -> dict[str, RemoteTileset]:
-    """A server's tilesets by uid, for notebooks; see `trackserver.notebook`."""
+    """Return a server's tilesets by uid, for notebooks; see `trackserver.notebook`."""
     from trackserver import notebook
 
     return notebook.higlass(server)

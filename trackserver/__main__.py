@@ -1,4 +1,4 @@
-"""`python -m trackserver`."""
+"""Entry point of `python -m trackserver`."""
 
 from trackserver.cli import main
 

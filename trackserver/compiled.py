@@ -1,4 +1,4 @@
-"""Loops compiled by numba, each compiled once and kept beside its module."""
+"""Compile loops with numba, and cache the compiled code on disk."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numba import njit
 
 
 def compiled(loop: Callable[..., Any]) -> Any:
-    """Without Python's lock, and kept for other processes where there is a place to keep it."""
+    """Compile a loop so that it runs without Python's lock; other processes reuse the compiled code if possible."""
     try:
         return njit(cache=True, nogil=True)(loop)
-    except RuntimeError:  # an installation that cannot be written to, and a user without a home: each process anew
+    except RuntimeError:  # neither the installation nor the home folder is writable: every process compiles for itself
         return njit(nogil=True)(loop)

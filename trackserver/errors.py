@@ -1,8 +1,8 @@
-"""What can go wrong, in families; `str(error)` is a sentence for people. Imports nothing of ours.
+"""Every error the package raises on purpose; `str(error)` is a sentence for people.
 
-The families are what a caller does about it: ask for something that exists (`NotFound`), ask differently
-(`InvalidRequest`), repair the data or the site (`DataError`), or come back later (`Unavailable`).
-`web/errors.py` owns the table from family to HTTP status.
+There is one family for each thing a caller can do: ask for something that exists (`NotFound`), change the request
+(`InvalidRequest`), repair the data or the site (`DataError`), or try again later (`Unavailable`).
+`web/errors.py` maps families to HTTP status codes. This module imports nothing else of the package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class TrackserverError(Exception):
     code = "error"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As it is, for other processes: constructors would ask for what the sentence was made of."""
+        """Pickle the finished error: subclass constructors take other arguments than the message."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
@@ -39,18 +39,18 @@ class Unavailable(TrackserverError):
     code = "unavailable"
 
 
-def listing(names: Iterable[object], most: int = 8) -> str:
-    """The names that do exist, shortened, for the end of a sentence."""
+def listing(names: Iterable[object], limit: int = 8) -> str:
+    """List the names that exist, at most `limit` of them, for the end of a sentence."""
     known = [str(name) for name in names]
     if not known:
         return "none"
-    more = len(known) - most
-    return ", ".join(known[:most]) + (f" and {more} more" if more > 0 else "")
+    more = len(known) - limit
+    return ", ".join(known[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
-def shortened(text: str, most: int = 60) -> str:
-    """A text from outside, short enough for a sentence; of a long sequence its beginning and its length."""
-    return text if len(text) <= most else f"{text[: most // 2]}… ({len(text):,} letters)"
+def shorten(text: str, limit: int = 60) -> str:
+    """Shorten user input to fit into a sentence: a long text is given by its beginning and its length."""
+    return text if len(text) <= limit else f"{text[: limit // 2]}… ({len(text):,} letters)"
 
 
 class UnknownChromosome(NotFound):
@@ -74,17 +74,17 @@ class UnknownTileset(NotFound):
 
     def __init__(self, uid: str):
         self.uid = uid
-        super().__init__(f"No tileset '{uid}' here; `trackserver list` or /api/v1/tilesets/ shows what is.")
+        super().__init__(f"No tileset '{uid}' here; `trackserver list` or /api/v1/tilesets/ lists all tilesets.")
 
 
 class NoFile(NotFound):
-    """A tileset whose file is not handed out."""
+    """The tileset's file cannot be downloaded."""
 
     code = "no_file"
 
-    def __init__(self, uid: str, why: str):
-        self.uid, self.why = uid, why
-        super().__init__(f"The file of '{uid}' is not to be had here: {why}.")
+    def __init__(self, uid: str, reason: str):
+        self.uid, self.reason = uid, reason
+        super().__init__(f"The file of '{uid}' cannot be downloaded here: {reason}.")
 
 
 class UnknownModel(NotFound):
@@ -100,9 +100,9 @@ class UnknownTrack(NotFound):
 
     def __init__(self, selection: object, model: str, n_tracks: int, nearest: Iterable[str] = ()):
         self.selection, self.nearest = selection, tuple(nearest)
-        meant = f"Nearest to that: {'; '.join(self.nearest)}. " if self.nearest else ""
+        suggestion = f"Closest matches: {'; '.join(self.nearest)}. " if self.nearest else ""
         super().__init__(
-            f"'{model}' has no track '{selection}'; it has {n_tracks}, numbered 0 to {n_tracks - 1}. {meant}"
+            f"'{model}' has no track '{selection}'; it has {n_tracks}, numbered 0 to {n_tracks - 1}. {suggestion}"
             "Select by index (0-9,25), by field (assay=DNASE,biosample=K562) or by name (CTCF*)."
         )
 
@@ -128,7 +128,7 @@ class UnknownView(NotFound):
 
     def __init__(self, view: str):
         self.view = view
-        super().__init__(f"No view '{view}' here; the link may be incomplete, or made on another server.")
+        super().__init__(f"No view '{view}' here; the link may be incomplete or from another server.")
 
 
 class UnknownJob(NotFound):
@@ -146,20 +146,20 @@ class NothingFound(NotFound):
         self.query = query
         super().__init__(
             f"Nothing in {assembly} matches '{query}'. Type a gene (TAL1), a locus (chr1:47,680,000-47,700,000) "
-            "or a variant (chr1:47690516:C:T, positions counted from 1)."
+            "or a variant (chr1:47690516:C:T; positions count from 1)."
         )
 
 
 class AssemblyNotShown(InvalidRequest):
-    """An assembly that other genome browsers do not know."""
+    """The other genome browsers do not know this assembly."""
 
     code = "assembly_not_shown"
 
-    def __init__(self, assembly: str, shown: Iterable[str]):
+    def __init__(self, assembly: str, supported: Iterable[str]):
         self.assembly = assembly
         super().__init__(
             f"UCSC, IGV and WashU do not know the assembly '{assembly}', so they cannot show its tracks; they know "
-            f"{listing(shown, most=20)}. JBrowse shows any assembly."
+            f"{listing(supported, limit=20)}. JBrowse shows any assembly."
         )
 
 
@@ -172,29 +172,29 @@ class BadVariant(InvalidRequest):
 
 
 class ReferenceMismatch(InvalidRequest):
-    """The assembly does not read REF at the variant's position."""
+    """The assembly's sequence at the variant's position is not REF."""
 
     code = "reference_mismatch"
 
     def __init__(
         self,
         variant: object,
-        reads: str,
+        sequence: str,
         assembly: str,
         swapped: object | None = None,
         shifted: object | None = None,
-        next_reads: str = "",
+        shift_reason: str = "",
     ):
-        self.variant, self.reads, self.swapped, self.shifted = variant, reads, swapped, shifted
+        self.variant, self.sequence, self.swapped, self.shifted = variant, sequence, swapped, shifted
         hints = []
         if swapped:
-            hints.append(f"ALT is what {assembly} reads: did you mean {shortened(str(swapped))}?")
+            hints.append(f"{assembly} has ALT there: did you mean {shorten(str(swapped))}?")
         if shifted:
-            hints.append(f"{next_reads}, and positions count from 1: did you mean {shortened(str(shifted))}?")
+            hints.append(f"{shift_reason}, and positions count from 1: did you mean {shorten(str(shifted))}?")
         if not swapped:
-            hints.append("Check the assembly (hg19 or hg38?) and that positions are counted from 1.")
-        found = f"{assembly} reads {shortened(reads)} there, not the REF of {shortened(str(variant))}."
-        super().__init__(" ".join([found, *hints]))
+            hints.append("Check the assembly (hg19 or hg38?) and that positions count from 1.")
+        mismatch = f"{assembly} has {shorten(sequence)} there, not the REF of {shorten(str(variant))}."
+        super().__init__(" ".join([mismatch, *hints]))
 
 
 class UnknownRsid(NotFound):
@@ -203,13 +203,13 @@ class UnknownRsid(NotFound):
     def __init__(self, rsid: str, table: str):
         self.rsid = rsid
         super().__init__(
-            f"{table} has no {shortened(rsid)}; it may be newer than the table, or merged into another rsID. "
+            f"{table} has no {shorten(rsid)}; it may be newer than the table, or merged into another rsID. "
             "Write the variant as chr1:47690516:C:T instead."
         )
 
 
 class NotLifted(InvalidRequest):
-    """A variant that has no one place, or not the same reference, on another assembly."""
+    """The variant has no unique position, or a different reference, on the other assembly."""
 
     code = "not_lifted"
 
@@ -223,7 +223,7 @@ class BadTileId(InvalidRequest):
 
     def __init__(self, text: str):
         self.text = text
-        super().__init__(f"'{text}' is not a tile id; one reads uid.zoom.x, such as k562.12.845.")
+        super().__init__(f"'{text}' is not a tile id; write uid.zoom.x, such as k562.12.845.")
 
 
 class BadSetting(InvalidRequest):
@@ -239,13 +239,13 @@ class SiteReadOnly(DataError):
 
 
 class NoRoom(DataError):
-    """Something that will not fit on the disk."""
+    """The disk has too little space."""
 
     code = "no_room"
 
 
 class RemoteRefused(InvalidRequest):
-    """An address from which this site does not read."""
+    """The site does not read files from this address."""
 
     code = "remote_refused"
 
@@ -255,7 +255,9 @@ class PortInUse(InvalidRequest):
 
     def __init__(self, host: str, port: int):
         self.host, self.port = host, port
-        super().__init__(f"Port {port} on {host} is in use; stop what runs there or choose another with --port.")
+        super().__init__(
+            f"Port {port} on {host} is in use; stop the program that uses it or choose another with --port."
+        )
 
 
 class UnreadableFile(DataError):
@@ -271,8 +273,8 @@ class ComputingFails(Unavailable):
 
     def __init__(self, status: int):
         super().__init__(
-            "Nothing can be computed: the process that computes ends as soon as it is started "
-            f"(status {status}). The server's log says why; once that is mended, ask again."
+            f"The server cannot compute: its compute process stops as soon as it starts (status {status}). "
+            "See the server's log for the cause; once it is fixed, try again."
         )
 
 
@@ -281,7 +283,7 @@ class FileChanged(Unavailable):
 
     def __init__(self, name: str):
         self.name = name
-        super().__init__(f"{name} was replaced while it was read; ask again.")
+        super().__init__(f"{name} changed while it was being read; try again.")
 
 
 class NeedsTorch(Unavailable):
@@ -289,14 +291,14 @@ class NeedsTorch(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "This server runs without torch, so it serves tracks but cannot predict; "
+            "This server serves tracks but cannot predict, because torch is not installed; "
             "install it with: pip install 'trackserver[models]'."
         )
 
 
 @contextmanager
 def needing_torch() -> Iterator[None]:
-    """Raise NeedsTorch where torch, or what comes with it, cannot be imported in this block."""
+    """Raise NeedsTorch if torch, or a package installed along with it, cannot be imported in this block."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -311,7 +313,7 @@ class NeedsRay(Unavailable):
 
 
 class NotOffered(Unavailable):
-    """A route of HiGlass's server that this one knows of and does not have."""
+    """A route of the original HiGlass server that this server does not implement."""
 
     code = "not_offered"
 
@@ -321,4 +323,4 @@ class QueueFull(Unavailable):
 
     def __init__(self, length: int):
         self.length = length
-        super().__init__(f"{length} questions are waiting already; try again in a minute.")
+        super().__init__(f"{length} requests are already waiting; try again in a minute.")

@@ -1,4 +1,4 @@
-"""A server's tilesets as higlass-python's objects, so that a notebook draws them.
+"""Show a server's tilesets in a notebook, as higlass-python objects.
 
 >>> import higlass as hg, trackserver
 >>> signal = trackserver.higlass("http://localhost:8989")["k562-t0"]
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from higlass.api import Track
     from higlass.tilesets import RemoteTileset
 
-PATIENCE = 30  # seconds
+TIMEOUT_S = 30
 
-# How each datatype is drawn: the track's type, its height, options.
-DRAWN: dict[str, tuple[str, int, dict[str, Any]]] = {
-    "vector": ("bar", 60, {"valueScaleMin": 0}),  # else the smallest bar has no height
+# How each datatype is drawn: HiGlass's track type, height in pixels, options.
+TRACK_STYLES: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "vector": ("bar", 60, {"valueScaleMin": 0}),  # otherwise the smallest bar would have no height
     "multivec": ("horizontal-multivec", 120, {}),
     "matrix": ("heatmap", 400, {}),
     "gene-annotation": ("gene-annotations", 90, {}),
@@ -34,49 +34,51 @@ DRAWN: dict[str, tuple[str, int, dict[str, Any]]] = {
 
 
 def higlass(server: str) -> dict[str, RemoteTileset]:
-    """A server's tilesets by uid, as `higlass.remote` makes them.
+    """Return a server's tilesets by uid, as `higlass.remote` makes them.
 
     Parameters
     ----------
     server
-        Its address as the browser reaches it, such as `http://localhost:8989`.
+        The server's address as the browser reaches it, such as `http://localhost:8989`.
 
     Raises
     ------
     Unavailable
-        It does not answer, is none of HiGlass's, or higlass-python is not installed.
+        The server does not answer or is not a HiGlass server, or higlass-python is not installed.
     """
-    hg, api = _library(), _api(server)
-    return {entry["uuid"]: hg.remote(entry["uuid"], api, entry["name"]) for entry in _listed(api)}
+    hg, api = _import_higlass(), _api_address(server)
+    return {entry["uuid"]: hg.remote(entry["uuid"], api, entry["name"]) for entry in _tileset_entries(api)}
 
 
 def tracks(server: str, *uids: str) -> list[Track]:
-    """Tracks of some of a server's tilesets, in the form in which their kind is looked at.
+    """Return tracks of some of a server's tilesets, each with the usual track type of its datatype.
 
     Raises
     ------
     UnknownTileset
-        The server has none of that uid.
+        The server has no tileset with that uid.
     InvalidRequest
-        It is of a kind that has no usual form; make its track with `higlass(server)[uid].track(...)`.
+        There is no usual track type for the tileset; make its track with `higlass(server)[uid].track(...)`.
     """
-    hg, api = _library(), _api(server)
-    listed = {entry["uuid"]: entry for entry in _listed(api)}
-    return [_track(hg, api, listed, uid) for uid in uids]
+    hg, api = _import_higlass(), _api_address(server)
+    entries = {entry["uuid"]: entry for entry in _tileset_entries(api)}
+    return [_track(hg, api, entries, uid) for uid in uids]
 
 
-def _track(hg: Any, api: str, listed: dict[str, Any], uid: str) -> Track:
-    if uid not in listed:
+def _track(hg: Any, api: str, entries: dict[str, Any], uid: str) -> Track:
+    if uid not in entries:
         raise UnknownTileset(uid)
-    datatype = listed[uid]["datatype"]
-    if datatype not in DRAWN:
-        raise InvalidRequest(f"A tileset of {datatype} has no usual form; choose one: higlass(server)['{uid}'].track.")
-    form, height, options = DRAWN[datatype]
-    track: Track = hg.remote(uid, api, listed[uid]["name"]).track(form, height=height)
+    datatype = entries[uid]["datatype"]
+    if datatype not in TRACK_STYLES:
+        raise InvalidRequest(
+            f"There is no usual track type for a tileset of {datatype}; choose one with higlass(server)['{uid}'].track."
+        )
+    track_type, height, options = TRACK_STYLES[datatype]
+    track: Track = hg.remote(uid, api, entries[uid]["name"]).track(track_type, height=height)
     return track.opts(**options)
 
 
-def _library() -> Any:
+def _import_higlass() -> Any:
     try:
         import higlass as hg
     except ModuleNotFoundError:
@@ -84,21 +86,21 @@ def _library() -> Any:
     return hg
 
 
-def _api(server: str) -> str:
-    """`http://localhost:8989/` -> `http://localhost:8989/api/v1`; HiGlass wants it absolute."""
+def _api_address(server: str) -> str:
+    """`http://localhost:8989/` -> `http://localhost:8989/api/v1`; HiGlass needs an absolute address."""
     if urlsplit(server).scheme not in ("http", "https"):
-        raise InvalidRequest(f"'{server}' is not a server's address; one reads http://localhost:8989.")
+        raise InvalidRequest(f"'{server}' is not a server's address; write one such as http://localhost:8989.")
     return f"{server.rstrip('/').removesuffix('/api/v1')}/api/v1"
 
 
-def _listed(api: str) -> Iterator[dict[str, Any]]:
-    """A server's catalogue, page after page."""
+def _tileset_entries(api: str) -> Iterator[dict[str, Any]]:
+    """Read a server's catalogue, page after page."""
     address = f"{api}/tilesets/?limit=10000"
     while address:
         try:
-            with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
-                page = json.load(answer)
+            with urllib.request.urlopen(address, timeout=TIMEOUT_S) as response:
+                page = json.load(response)
             yield from page["results"]
             address = page["next"]
         except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
-            raise Unavailable(f"There is no catalogue of HiGlass's kind at {api}: {error}.") from None
+            raise Unavailable(f"There is no HiGlass server at {api}: {error}.") from None

@@ -1,4 +1,4 @@
-"""Python processes of our own, which find their code where this one does and never in the folder one stands in."""
+"""Start Python processes that run this package's code, never code from the current folder."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import sys
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
-    """The command line that runs a module of this package in a process of its own.
+    """Return the command line that runs a module of this package in a separate process.
 
-    `python -m` alone puts the current folder first on the path, and so runs a `numpy.py` or a `trackserver` there.
+    Plain `python -m` puts the current folder first on the path, so it would run a `numpy.py` or a `trackserver` found
+    there.
     """
     return [sys.executable, "-P", "-m", module, *arguments]

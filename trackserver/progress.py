@@ -1,12 +1,12 @@
-"""How far long work is, told to whoever began it."""
+"""Types of the callbacks that report the progress of long operations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-Progress = Callable[[float, float], object]  # (done, in all): bytes, rows, bases, files
-StageProgress = Callable[[float, str], object]  # (part done, 0 to 1; the stage)
+Progress = Callable[[float, float], object]  # (done, total), in bytes, rows, bases or files
+StageProgress = Callable[[float, str], object]  # (fraction done, from 0 to 1; name of the stage)
 
 
 def no_progress(done: float, total: float) -> None:
-    """For whoever does not ask."""
+    """Ignore all progress reports."""

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, locks, checksums: the one place that does it.
+"""Atomic files and folders, locks and checksums.
 
-What is written is on the disk before it has its name, and a name once given survives a power cut: readers, killed
-processes and full disks never leave half a file behind. Parts lie beside what they become: `.<name>.<random>.part`.
+Content is written and synced under a temporary name, `.<name>.<random>.part` in the same folder, and then renamed. So
+neither a killed process nor a full disk nor a power cut leaves half a file behind, and no reader ever sees one.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Busy(Exception):
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A new path to write a file to, which gets the name `path` when the block ends without an error.
+    """Yield a temporary path to write to; it is renamed to `path` when the block ends without an error.
 
-    Of a block that fails nothing is left, and what was at `path` stays.
+    If the block fails, the temporary file is removed and an existing file at `path` stays as it is.
     """
-    part = part_of(path)
+    part = temporary_path(path)
     try:
         yield part
         publish(part, path)
@@ -42,13 +42,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a text (UTF-8) or bytes as a file that is there whole or not at all."""
+    """Write text (as UTF-8) or bytes to a file atomically."""
     with whole_file(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def publish(part: Path, path: Path) -> None:
-    """Give a finished file its name, once its content is on the disk."""
+    """Sync a finished file to disk and rename it."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
@@ -57,12 +57,12 @@ def publish(part: Path, path: Path) -> None:
 
 @contextmanager
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A new folder to fill, which gets the name `path` when the block ends without an error.
+    """Yield a temporary folder to fill; it is renamed to `path` when the block ends without an error.
 
     Parameters
     ----------
     replace
-        Whether it takes the place of a folder that is there; otherwise that one stays, and the new one is dropped:
+        Whether to replace an existing folder. Otherwise the existing folder stays and the new one is removed, because
         another process was faster.
     """
     with new_folder(path.parent, path.name) as part:
@@ -72,9 +72,9 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(parent: Path, name: str = "new") -> Iterator[Path]:
-    """A folder to fill whose name is not known yet; it is removed when the block ends, if nobody has published it."""
+    """Yield a temporary folder to fill; it is removed when the block ends, unless it was published."""
     parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(parent / name)
+    part = temporary_path(parent / name)
     part.mkdir()
     try:
         yield part
@@ -83,34 +83,34 @@ def new_folder(parent: Path, name: str = "new") -> Iterator[Path]:
 
 
 def publish_folder(part: Path, path: Path, *, replace: bool = False) -> None:
-    """Give a finished folder its name, once its files are on the disk; see `whole_folder`."""
-    for file in part.rglob("*"):
-        if file.is_file() and not file.is_symlink():
-            with file.open("rb+") as opened:
-                os.fsync(opened.fileno())
+    """Sync the files of a finished folder to disk and rename it; see `whole_folder`."""
+    for path_in_part in part.rglob("*"):
+        if path_in_part.is_file() and not path_in_part.is_symlink():
+            with path_in_part.open("rb+") as file:
+                os.fsync(file.fileno())
     if path.exists() and not replace:
         return
     if path.exists():
-        old = part_of(path)
+        old = temporary_path(path)
         os.replace(path, old)
         shutil.rmtree(old, ignore_errors=True)
     try:
         os.replace(part, path)
     except OSError:
-        if not path.exists():  # else another process was faster in just this moment
+        if not path.exists():  # if it exists, another process was faster just now
             raise
     _sync_folder(path.parent)
 
 
 def make_once(path: Path, make: Callable[[], object], is_made: Callable[[], bool]) -> None:
-    """Have a file made by whoever needs it first; others, in any thread or process, wait for it.
+    """Make a file if it is missing; other threads and processes that need it wait until it is finished.
 
     Parameters
     ----------
     make
-        Writes the file, whole or not at all.
+        Writes the file atomically.
     is_made
-        Whether the file is there already, and still right.
+        Whether the file exists and is up to date.
     """
     if is_made():
         return
@@ -122,12 +122,12 @@ def make_once(path: Path, make: Callable[[], object], is_made: Callable[[], bool
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[IO[str]]:
-    """Hold a lock file for this block; what a killed process held is free. The open file is the lock.
+    """Hold a lock file during the block. The lock is on the open file, so it is released if the process is killed.
 
     Raises
     ------
     Busy
-        Another holds it, and it is not to be waited for.
+        Another process holds the lock and `wait` is False.
     """
     with path.open("w") as lock:
         try:
@@ -138,23 +138,23 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[IO[str]]:
 
 
 def sha256(path: Path, progress: Progress = no_progress) -> str:
-    """Checksum of a file's bytes, hexadecimal."""
-    digest, total, done = hashlib.sha256(), path.stat().st_size, 0
+    """Return the SHA-256 checksum of a file, in hexadecimal."""
+    checksum, total, done = hashlib.sha256(), path.stat().st_size, 0
     with path.open("rb") as file:
         while block := file.read(1 << 22):
-            digest.update(block)
+            checksum.update(block)
             done += len(block)
             progress(done, total)
-    return digest.hexdigest()
+    return checksum.hexdigest()
 
 
 def digest(value: Any) -> str:
-    """A short name for a value of JSON's terms: equal values have equal names, whatever the order of their keys."""
+    """Return a short hash of a JSON value; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def part_of(path: Path) -> Path:
-    """A path beside a file or folder, to write what is to become it."""
+def temporary_path(path: Path) -> Path:
+    """Return a new temporary path in the same folder as a file or folder."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
 
 

@@ -1,4 +1,4 @@
-"""The first fault of a pydantic error, as a sentence."""
+"""Turn pydantic validation errors into sentences."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pydantic import ValidationError
 
 
 def first_problem(error: ValidationError) -> str:
-    """`tracks.3.mean: input should be a valid number`: the first thing wrong, for the end of a sentence."""
+    """Describe the first problem, for the end of a sentence: `tracks.3.mean: input should be a valid number`."""
     problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    what = problem["msg"][:1].lower() + problem["msg"][1:]
-    return f"{where}: {what}" if where else what
+    field = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"][:1].lower() + problem["msg"][1:]
+    return f"{field}: {message}" if field else message

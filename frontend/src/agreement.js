@@ -33,7 +33,7 @@ export function sentences({ figures, genome, predicted, observed }) {
       `${whole(figures.n_bins)} bins of ${whole(figures.bin_width)} bp in this window${figures.n_left_out ? `, ${whole(figures.n_left_out)} left out where a track has no value` : ''}.`,
       between?.length ? `95 % intervals: ${between.join(', ')}.` : '',
       figures.auprc !== null && figures.top !== null ? `Peaks are the top ${whole(figures.top * 100)} % of the measured bins; AUPRC is ${fixed(figures.prevalence)} by chance.` : '',
-      ...figures.said,
+      ...figures.notes,
     ] : []),
     genome
       ? `Genome-wide${test ? ', test fold' : ', what the model was trained on included'}: ${defined(test ?? genome.figures).join(', ')}.`

@@ -41,15 +41,15 @@ async function call(path, { query = {}, body, signal } = {}) {
  * @typedef {{uuid: string, name: string, datatype: string, coordSystem: string, kind?: 'observed' | 'predicted',
  *   assay?: string | null, biosample?: string | null, target?: string | null, strand?: string | null,
  *   model?: string | null, track_index?: number | null, accession?: string | null,
- *   pair?: string | null, pair_reason?: string | null, pair_sure?: 'chosen' | 'certain' | 'likely' | 'ambiguous' | null}} Tileset
+ *   pair?: string | null, pair_reason?: string | null, pair_confidence?: 'chosen' | 'certain' | 'likely' | 'ambiguous' | null}} Tileset
  * @typedef {Record<string, string | string[]>} Wanted  which tilesets: words, a facet's values, assembly
  * @typedef {{count: number, facets: Record<string, {value: string, count: number}[]>,
  *   more: Record<string, number>}} Facets  more: how many values of a facet there are besides those listed
  * @typedef {{pearson: number | null, spearman: number | null, auprc: number | null, top: number | null, prevalence: number | null,
- *   n_bins: number, n_left_out: number, bin_width: number, interval: Record<string, [number, number]>, said: string[]}} Figures
+ *   n_bins: number, n_left_out: number, bin_width: number, interval: Record<string, [number, number]>, notes: string[]}} Figures
  * @typedef {{predicted: string, observed: string, figures: Figures | null,
  *   genome: {figures: Figures, folds: Record<string, Figures>} | null}} Agreement
- * @typedef {{ucsc: string | null, igv: string | null, jbrowse: string | null, washu: string | null, left_out: {uid: string, name: string, why: string}[], note: string | null}} Elsewhere
+ * @typedef {{ucsc: string | null, igv: string | null, jbrowse: string | null, washu: string | null, left_out: {uid: string, name: string, reason: string}[], note: string | null}} Elsewhere
  * @typedef {{id: string, title: string, assemblies: string[], window: number, bin_width: number, n_tracks: number,
  *   can_predict: boolean, summary: string}} Model
  * @typedef {{title: string, notice: string | null, assembly: string, models: string[], default_model: string | null,

@@ -13,7 +13,7 @@ import { tilesetsKnown } from './known.js';
 import { marginOf } from './margin.js';
 import { hush, say } from './notice.js';
 import { setUpOpenIn } from './openin.js';
-import { describe, isEffect, shownIn, withoutTileset, withTileset } from './rows.js';
+import { describe, isEffect, shownIn, withoutTileset, withTileset, withEffect } from './rows.js';
 import { setUpSearch } from './search.js';
 import { setUpShapes } from './shapes.js';
 import { setUpShare } from './share.js';
@@ -65,7 +65,7 @@ const page = {
 };
 
 const { keep, learn } = tilesetsKnown(state.catalogue);
-const variants = setUpVariants({ state, page, isNarrow: () => narrow.matches, titled: setTitle, setRows });
+const variants = setUpVariants({ state, page, isNarrow: () => narrow.matches, titled: setTitle, setRows, again: computeAgain });
 
 const marks = () => (state.effect?.variants ?? []).flatMap((variant) => {
   const offset = offsetOf(state.assembly, variant.chrom);
@@ -237,6 +237,16 @@ function setUpPanels() {
     },
     failed: (error) => say(error.message),
   });
+}
+
+/** A stored view whose effect is not stored any more, as after an upgrade: says so, and offers to compute it again. */
+async function computeAgain() {
+  const text = (await api.view(viewId).catch(() => null))?.title ?? '';
+  const known = page.search && text && !text.includes('…'); // a long allele is shortened in a title
+  say(
+    `The effect in this view is no longer stored on this server${text ? `: ${text}` : ''}.`, 'note',
+    known ? { label: 'Compute it again', run: async () => { await setRows(withEffect(state.rows, [])); go(text); } } : undefined,
+  );
 }
 
 /** What the page's link stores; nothing where it cannot be read, or was made elsewhere. */

@@ -5,10 +5,12 @@ import { byId, h } from './dom.js';
  *
  * @param {string} sentence
  * @param {'error' | 'note'} [kind]
+ * @param {{label: string, run: () => void}} [action] what a button beside it offers
  */
-export function say(sentence, kind = 'error') {
+export function say(sentence, kind = 'error', action = undefined) {
   byId('notice').replaceChildren(h('div', { class: `notice ${kind}`, 'data-testid': 'notice' },
     h('span', { text: sentence }),
+    ...(action ? [h('button', { type: 'button', class: 'action', text: action.label, onclick: action.run })] : []),
     h('button', { type: 'button', class: 'close', 'aria-label': 'Dismiss', text: '×', onclick: hush })));
 }
 

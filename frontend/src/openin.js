@@ -33,7 +33,7 @@ export function setUpOpenIn({ shown, failed }) {
       })))),
       links.length ? '' : h('p', { text: 'No other browser can show them.' }),
       found.note ? h('p', { class: 'dim', text: found.note }) : '',
-      found.left_out.length ? h('p', { class: 'dim', text: `Left out: ${found.left_out.map(({ name, why }) => `${name} (${why})`).join('; ')}.` }) : '',
+      found.left_out.length ? h('p', { class: 'dim', text: `Left out: ${found.left_out.map(({ name, reason }) => `${name} (${reason})`).join('; ')}.` }) : '',
       effect ? h('p', { class: 'dim', text: 'REF, ALT and Δ of the variant stay here.' }) : '',
     );
   }

@@ -106,7 +106,7 @@ export function withTileset(rows, uid, catalogue) {
   const tileset = catalogue.get(uid);
   if (!tileset || rows.some((row) => shownIn(row).includes(uid))) return rows;
   // Where several would fit, the counterpart comes only when it is asked for.
-  const pair = tileset.pair && tileset.pair_sure !== 'ambiguous' ? catalogue.get(tileset.pair) : undefined;
+  const pair = tileset.pair && tileset.pair_confidence !== 'ambiguous' ? catalogue.get(tileset.pair) : undefined;
   if (!pair) return [...rows, signalRow(tileset)];
   const alone = rows.findIndex((row) => row.kind === 'signal' && row.uid === pair.uuid);
   return alone < 0 ? [...rows, pairRow(tileset, pair)] : rows.with(alone, pairRow(tileset, pair));
@@ -211,8 +211,8 @@ export function describe(row, catalogue, names) {
     case 'genes': return titled('Genes', names.assembly);
     case 'sequence': return titled('Sequence', '');
     case 'pair': {
-      const { pair, pair_reason: reason, pair_sure: sure } = catalogue.get(row.predicted) ?? {};
-      const measured = pair === row.observed && sure === 'ambiguous' ? 'one of several measured' : 'measured';
+      const { pair, pair_reason: reason, pair_confidence: confidence } = catalogue.get(row.predicted) ?? {};
+      const measured = pair === row.observed && confidence === 'ambiguous' ? 'one of several measured' : 'measured';
       return { ...titled(row.title, `predicted over ${measured}${model(row.predicted)}`), why: pair === row.observed ? reason : null };
     }
     case 'signal': return titled(row.title, row.role === 'predicted'

@@ -16,11 +16,11 @@ const rowsOf = (effect, track) => effectRows(effect.id, track, changeScale(track
  * What people ask of a variant: its effect, more tracks of it, what each base near it does. A question puts an end to the one before.
  *
  * @param {{
- *   state: any, page: any, isNarrow: () => boolean, titled: () => void,
+ *   state: any, page: any, isNarrow: () => boolean, titled: () => void, again: () => Promise<void>,
  *   setRows: (rows: import('./rows.js').Row[], domain?: [number, number]) => Promise<void>,
- * }} parts the page's state and its parts; `titled` writes its title anew
+ * }} parts the page's state and its parts; `titled` writes its title anew, `again` offers to compute an effect that is gone
  */
-export function setUpVariants({ state, page, isNarrow, titled, setRows }) {
+export function setUpVariants({ state, page, isNarrow, titled, setRows, again }) {
   /** What is being looked for or computed; the next question puts an end to it. */
   let asking = new AbortController();
 
@@ -104,7 +104,8 @@ export function setUpVariants({ state, page, isNarrow, titled, setRows }) {
       page.gutter.drawMove();
       titled();
     } catch (error) {
-      say(error.message);
+      if (error.code === 'unknown_effect') await again();
+      else say(error.message);
     }
   }
 

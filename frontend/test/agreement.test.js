@@ -4,7 +4,7 @@ import { defined, genomeWide, sentences, setUpAgreement } from '../src/agreement
 
 const figures = (more = {}) => ({
   pearson: 0.7149, spearman: -0.6551, auprc: 0.58, top: 0.05, prevalence: 0.0506, n_bins: 1512, n_left_out: 0, bin_width: 128,
-  interval: { pearson: [0.6, 0.8] }, said: [], ...more,
+  interval: { pearson: [0.6, 0.8] }, notes: [], ...more,
 });
 const answer = (more = {}) => ({ predicted: 'p', observed: 'o', figures: figures(), genome: null, ...more });
 
@@ -21,7 +21,7 @@ test('genome-wide is the test fold where it is known, by ranks where r is not de
 });
 
 test('what is not in the margin is in the sentences', () => {
-  const said = sentences(answer({ figures: figures({ n_left_out: 3, said: ['Only order and peaks are compared.'] }) })).join(' ');
+  const said = sentences(answer({ figures: figures({ n_left_out: 3, notes: ['Only order and peaks are compared.'] }) })).join(' ');
   for (const part of ['1,512 bins of 128 bp', '3 left out', 'r 0.60 to 0.80', 'top 5 %', 'AUPRC is 0.05 by chance', 'Only order and peaks', 'trackserver agree p o']) {
     assert.ok(said.includes(part), `${part} in ${said}`);
   }

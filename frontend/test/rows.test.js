@@ -30,9 +30,9 @@ test('a pair says what makes it one, and where others would have fitted as well'
     const [predicted, observed] = [tileset('p', 'predicted', 'o', { pair_reason: 'same assay', ...more }), tileset('o', 'observed', 'p')];
     return describe(pairRow(predicted, observed), new Map([['p', predicted], ['o', observed]]), { models: new Map(), assembly: 'demo' });
   };
-  assert.deepEqual(says({ pair_sure: 'likely' }), { title: 'DNase · K562', place: '', role: 'predicted over measured', why: 'same assay' });
-  assert.equal(says({ pair_sure: 'ambiguous' }).role, 'predicted over one of several measured');
-  assert.equal(says({ pair_sure: 'ambiguous', pair: 'other' }).why, null);
+  assert.deepEqual(says({ pair_confidence: 'likely' }), { title: 'DNase · K562', place: '', role: 'predicted over measured', why: 'same assay' });
+  assert.equal(says({ pair_confidence: 'ambiguous' }).role, 'predicted over one of several measured');
+  assert.equal(says({ pair_confidence: 'ambiguous', pair: 'other' }).why, null);
 });
 
 test('a tileset comes with its counterpart, once', () => {
@@ -50,7 +50,7 @@ test('half a pair stays when the other half goes, and becomes a pair again', () 
 });
 
 test('where several would fit, the counterpart waits to be asked for', () => {
-  const unsure = new Map([tileset('p', 'predicted', 'o', { pair_sure: 'ambiguous' }), tileset('o', 'observed', 'p', { pair_sure: 'ambiguous' })].map((each) => [each.uuid, each]));
+  const unsure = new Map([tileset('p', 'predicted', 'o', { pair_confidence: 'ambiguous' }), tileset('o', 'observed', 'p', { pair_confidence: 'ambiguous' })].map((each) => [each.uuid, each]));
   const rows = withTileset([], 'p', unsure);
   assert.deepEqual(ids(rows), ['signal-p']);
   const both = pairRow(unsure.get('p'), unsure.get('o'));

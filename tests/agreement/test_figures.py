@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from trackserver.agreement import bootstrap, metrics
-from trackserver.agreement.figures import FIGURES, Agreement, Bins, agreement, bins_a_window, by_order_only, joined
+from trackserver.agreement.figures import (
+    FIGURES,
+    Agreement,
+    Bins,
+    agreement,
+    bins_per_window,
+    join_bins,
+    rank_figures_only,
+)
 
 RANDOM = np.random.default_rng(0)
 OBSERVED = RANDOM.gamma(0.3, 2.0, 400)
@@ -69,7 +77,7 @@ def test_figures_are_scipys_whatever_is_tied_or_unknown(drawn: list[tuple[float,
     assert (found.n_bins, found.n_left_out) == (known.sum(), (~known).sum())
     if known.sum() < 10:
         assert all(getattr(found, figure) is None for figure in FIGURES)
-        assert found.said == (f"Bins of 128 bp in which both tracks have a value: {known.sum()}; it takes 10.",)
+        assert found.notes == (f"Both tracks have a value in {known.sum()} bins of 128 bp; figures need at least 10.",)
         return
     check(found, predicted[known], observed[known], peaks[known])
     json.dumps(asdict(found), allow_nan=False)
@@ -98,13 +106,13 @@ def test_the_mean_over_windows_is_of_those_that_have_an_r() -> None:
     [
         (np.full(400, 0.3), OBSERVED, None, {"pearson", "spearman"}, "The predicted track is 0.3 in all 400 bins"),
         (PREDICTED, np.zeros(400), None, {"pearson", "auroc", "auprc"}, "The measured track is 0 in all 400 bins"),
-        (PREDICTED, OBSERVED, np.zeros(400, bool), {"auroc", "auprc"}, "None of the 400 bins lies in a peak"),
-        (PREDICTED, OBSERVED, np.ones(400, bool), {"auroc"}, "All 400 bins lie in peaks"),
-        (PREDICTED[:9], OBSERVED[:9], None, set(FIGURES), "both tracks have a value: 9; it takes 10"),
-        (PREDICTED[:9] * np.nan, OBSERVED[:9], None, set(FIGURES), "both tracks have a value: 0"),
-        (PREDICTED[:0], OBSERVED[:0], None, set(FIGURES), "both tracks have a value: 0"),
-        (PREDICTED[:100], OBSERVED[:100], None, set(), "Too few windows for intervals: 5 of 2,560 bp, and it takes 8"),
-        (PREDICTED, OBSERVED, np.arange(400) < 3, set(), "No interval of auroc, auprc: too few windows"),
+        (PREDICTED, OBSERVED, np.zeros(400, bool), {"auroc", "auprc"}, "None of the 400 bins is more than half in"),
+        (PREDICTED, OBSERVED, np.ones(400, bool), {"auroc"}, "All 400 bins are in peaks"),
+        (PREDICTED[:9], OBSERVED[:9], None, set(FIGURES), "value in 9 bins of 128 bp; figures need at least 10"),
+        (PREDICTED[:9] * np.nan, OBSERVED[:9], None, set(FIGURES), "Both tracks have a value in 0 bins"),
+        (PREDICTED[:0], OBSERVED[:0], None, set(FIGURES), "Both tracks have a value in 0 bins"),
+        (PREDICTED[:100], OBSERVED[:100], None, set(), "for intervals: 5 of 2,560 bp; they need at least 8"),
+        (PREDICTED, OBSERVED, np.arange(400) < 3, set(), "No interval for auroc, auprc, because too few windows"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_said(
@@ -112,7 +120,7 @@ def test_what_is_missing_is_said(
 ) -> None:
     found = agreement(bins(predicted, observed, peaks=peaks))
     assert missing <= {figure for figure in FIGURES if getattr(found, figure) is None}
-    assert any(said in sentence for sentence in found.said), found.said
+    assert any(said in sentence for sentence in found.notes), found.notes
     assert not missing & found.interval.keys()
     json.dumps(asdict(found), allow_nan=False)
 
@@ -120,30 +128,30 @@ def test_what_is_missing_is_said(
 def test_windows_without_an_r_leave_no_mean() -> None:
     found = agreement(bins(PREDICTED, OBSERVED, a_window=5))
     assert found.window_mean is None
-    assert found.said == ("No window of 640 bp has 10 bins in which both tracks vary: there is no mean of them.",)
+    assert found.notes == ("No window of 640 bp has 10 bins in which both tracks vary, so they have no mean.",)
 
 
 def test_of_probabilities_only_the_order_counts() -> None:
     found = agreement(bins(PREDICTED, OBSERVED))
-    kept = by_order_only(found, "It predicts probabilities.")
+    kept = rank_figures_only(found, "It predicts probabilities.")
     assert (kept.pearson, kept.pearson_log1p, kept.window_mean) == (None, None, None)
     assert (kept.spearman, kept.auroc, kept.auprc) == (found.spearman, found.auroc, found.auprc)
     assert kept.interval.keys() == {"spearman", "auroc", "auprc"}
-    assert kept.said == ("It predicts probabilities.",)
+    assert kept.notes == ("It predicts probabilities.",)
 
 
 def test_parts_are_joined_with_windows_of_their_own() -> None:
     whole = bins(PREDICTED, OBSERVED)
     parts = [bins(PREDICTED[a:b], OBSERVED[a:b]).known() for a, b in ((0, 100), (100, 100), (100, 260), (260, 400))]
-    assert agreement(joined(parts)) == agreement(whole)
-    assert joined([replace(part, left_out=2) for part in parts]).left_out == 8
+    assert agreement(join_bins(parts)) == agreement(whole)
+    assert join_bins([replace(part, left_out=2) for part in parts]).left_out == 8
 
 
 @pytest.mark.parametrize(
     ("n_bins", "width", "expected"), [(7813, 128, 390), (24_000_000, 128, 1024), (50, 128, 10), (100, 1 << 20, 10)]
 )
 def test_windows_are_a_twentieth(n_bins: int, width: int, expected: int) -> None:
-    assert bins_a_window(n_bins, width) == expected
+    assert bins_per_window(n_bins, width) == expected
 
 
 # --- Intervals -------------------------------------------------------------------------------------------------------
@@ -156,7 +164,7 @@ def test_a_draw_is_what_repeated_bins_are(drawn: list[tuple[float, float, bool]]
     peaks = peaks.astype(bool)
     windows = np.arange(len(one)) // 5
     counts = bootstrap.draws(int(windows[-1]) + 1)
-    rho, area, precision = bootstrap.by_rank(one, other, peaks, windows, counts)
+    rho, area, precision = bootstrap.rank_figures(one, other, peaks, windows, counts)
     rs = bootstrap.pearsons(one, other, windows, counts)
     for draw in range(5):
         repeated = np.repeat(np.arange(len(one)), counts[draw][windows])
@@ -197,7 +205,7 @@ def test_the_mean_over_windows_is_drawn_over_windows() -> None:
 
 def test_of_many_bins_some_are_ranked_in_a_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     every = agreement(bins(PREDICTED, OBSERVED))
-    monkeypatch.setattr(bootstrap, "MOST_RANKED", 250)
+    monkeypatch.setattr(bootstrap, "MAX_RANKED_BINS", 250)
     some = agreement(bins(PREDICTED, OBSERVED))
     assert replace(some, interval={}) == replace(every, interval={})
     assert some.interval.keys() == set(FIGURES)

@@ -86,7 +86,7 @@ def test_auroc_is_the_share_of_pairs_in_order(pairs: list[tuple[float, float]], 
 def test_what_is_not_known_is_left_out_and_counted() -> None:
     predicted, observed = [PREDICTED[:250].copy(), PREDICTED[250:].copy()], [OBSERVED[:250].copy(), OBSERVED[250:]]
     predicted[0][3], observed[0][[7, 8]] = np.nan, np.nan
-    found = metrics.agreement(predicted, observed)
+    found = metrics.track_metrics(predicted, observed)
     known = np.setdiff1d(np.arange(500), [3, 7, 8])
     assert (found.bins, found.left_out) == (497, 3)
     assert found.pearson == pytest.approx(metrics.pearson(PREDICTED[known], OBSERVED[known]))
@@ -102,12 +102,12 @@ def test_window_pearson_is_the_mean_over_windows_that_have_one() -> None:
 
 @pytest.mark.parametrize("values", [[], [1.0], [0.1] * 9, [np.nan] * 5])
 def test_the_undefined_is_nan_without_a_warning(values: list[float]) -> None:
-    found = metrics.agreement([values], [values])
+    found = metrics.track_metrics([values], [values])
     assert all(math.isnan(getattr(found, name)) for name in metrics.NAMES)
 
 
 def test_lists_are_strict_json() -> None:
-    good, none = metrics.agreement([PREDICTED], [OBSERVED]), metrics.agreement([[1.0]], [[1.0]])
+    good, none = metrics.track_metrics([PREDICTED], [OBSERVED]), metrics.track_metrics([[1.0]], [[1.0]])
     lists = metrics.as_lists([good, none])
     assert json.loads(json.dumps(lists, allow_nan=False)) == lists
     assert lists["pearson"] == [pytest.approx(good.pearson, abs=STORED), None]

@@ -40,7 +40,7 @@ HEAD = "##fileformat=VCFv4.2\n##source=tests\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tF
 Table = list[dict[str, str]]
 
 
-def listed(site: Site, source: Path, chunk: int = CHUNK, **fields: Any) -> Batch:
+def batch_of(site: Site, source: Path, chunk: int = CHUNK, **fields: Any) -> Batch:
     return list_question(site, source, ListRequest.from_fields(fields), chunk)
 
 
@@ -92,10 +92,10 @@ def table(path: Path) -> tuple[list[str], Table]:
     return notes, [dict(zip(head, row, strict=True)) for row in rows]
 
 
-def scored(site: Site, text: str | bytes, out: Path, **how: Any) -> Path:
+def scored(site: Site, text: str | bytes, out: Path, **options: Any) -> Path:
     source = out.with_name(f"{out.name}.in")
     source.write_bytes(text.encode() if isinstance(text, str) else text)
-    run(listed(site, source, model="random", **how), out)
+    run(batch_of(site, source, model="random", **options), out)
     return out
 
 
@@ -106,11 +106,11 @@ def tsv(shared_site: Site, mixed: str, tmp_path_factory: pytest.TempPathFactory)
 
 def test_every_line_is_answered_in_order(tsv: Path) -> None:
     notes, rows = table(tsv)
-    said: dict[str, list[str]] = {}
+    statuses: dict[str, list[str]] = {}
     for row in rows:
-        said.setdefault(row["id"], []).append(row["status"])
-    assert said == STATUSES
-    assert list(said) == list(STATUSES)
+        statuses.setdefault(row["id"], []).append(row["status"])
+    assert statuses == STATUSES
+    assert list(statuses) == list(STATUSES)
     assert [row["line"] for row in rows][:4] == ["4", "4", "4", "5"]
     for row in rows:
         assert (row["impact"] != "") == (row["status"] in ("ok", "duplicate"))
@@ -199,14 +199,14 @@ def test_a_vcf_of_a_list(shared_site: Site, tmp_path: Path) -> None:
 
 
 def test_every_tracks_score(shared_site: Site, mixed: str, tmp_path: Path) -> None:
-    notes, rows = table(scored(shared_site, mixed, tmp_path / "out.tsv", every="log2fc"))
+    notes, rows = table(scored(shared_site, mixed, tmp_path / "out.tsv", score_columns="log2fc"))
     assert "# score of every track: log2fc" in notes
     names = ["0 DNase K562", "1 CAGE K562 +", "2 CAGE K562 -"]
     assert list(rows[0])[-3:] == names
     assert rows[0]["log2fc"] == rows[0][names[int(rows[0]["track"])]]
     assert rows[-1][names[0]] == ""
     with pytest.raises(InvalidRequest, match=r"write \.tsv or \.parquet"):
-        scored(shared_site, mixed, tmp_path / "out.vcf", every="log2fc")
+        scored(shared_site, mixed, tmp_path / "out.vcf", score_columns="log2fc")
 
 
 def test_parquet(shared_site: Site, mixed: str, tsv: Path, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_parquet(shared_site: Site, mixed: str, tsv: Path, tmp_path: Path) -> No
             scored(shared_site, mixed, tmp_path / "out.parquet")
         return
     for name in "ab":
-        scored(shared_site, mixed, tmp_path / f"{name}.parquet", every="delta")
+        scored(shared_site, mixed, tmp_path / f"{name}.parquet", score_columns="delta")
     found = parquet.read_table(tmp_path / "a.parquet")
     _, rows = table(tsv)
     assert found.column("status").to_pylist() == [row["status"] for row in rows]
@@ -231,8 +231,8 @@ def test_parquet(shared_site: Site, mixed: str, tsv: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (b"", "holds no variant"),
-        (b"\n\n# only notes\n", "holds no variant"),
+        (b"", "has no variants"),
+        (b"\n\n# only notes\n", "has no variants"),
         (b"\x7fELF\0\0\0\1\2\3", "is binary"),
         (b"BCF\2\2", "bcftools view"),
         (b"once upon a time\n", "neither a VCF nor a list"),
@@ -261,13 +261,13 @@ def test_windows_are_shared_by_neighbours_or_each_variant_lies_in_the_middle(sha
     module = load_predictor(shared_site.models, "random").module
     for placement in ("grid", "centre"):
         out = tmp_path / f"{placement}.tsv"
-        told: list[batches.Preflight] = []
+        preflights: list[batches.Preflight] = []
         run(
             list_question(shared_site, source, ListRequest("random", ensemble=EnsembleOptions(placement=placement))),
             out,
-            tell=told.append,
+            on_preflight=preflights.append,
         )
-        windows[placement] = told[0].windows
+        windows[placement] = preflights[0].windows
         question = effect_question(
             shared_site,
             EffectRequest("random", "tiny", texts[:1], full=True, ensemble=EnsembleOptions(placement=placement)),
@@ -279,15 +279,15 @@ def test_windows_are_shared_by_neighbours_or_each_variant_lies_in_the_middle(sha
     assert "variants in the middle" in "".join(table(tmp_path / "centre.tsv")[0])
     grid, centre = (
         effect_question(
-            shared_site, EffectRequest("random", "tiny", texts[:1], ensemble=EnsembleOptions(placement=how))
+            shared_site, EffectRequest("random", "tiny", texts[:1], ensemble=EnsembleOptions(placement=placement))
         )
-        for how in ("grid", "centre")
+        for placement in ("grid", "centre")
     )
     assert grid.id == effect_question(shared_site, EffectRequest("random", "tiny", texts[:1])).id != centre.id
 
 
 def test_an_ending_that_is_no_format(shared_site: Site, mixed: str, tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match=r"end it in \.tsv, \.tsv\.gz"):
+    with pytest.raises(InvalidRequest, match=r"must end in \.tsv, \.tsv\.gz"):
         scored(shared_site, mixed, tmp_path / "out.xlsx")
 
 
@@ -316,9 +316,9 @@ def many(site: Site, count: int) -> str:
     return HEAD + "".join(lines)
 
 
-def verb(site: Site, source: Path, out: Path, *more: str) -> list[str]:
+def verb(site: Site, source: Path, out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "trackserver", "score", "random", str(source), "-o", str(out),
-            "--site", str(site.path), *more]  # fmt: skip
+            "--site", str(site.path), *options]  # fmt: skip
 
 
 def until(holds: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -330,14 +330,14 @@ def until(holds: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
 
 
 def rows_scored(ledger: Ledger) -> int:
-    return ledger.counts("status").get("ok", 0) - ledger.left() if ledger.exists() else 0
+    return ledger.counts("status").get("ok", 0) - ledger.remaining() if ledger.exists() else 0
 
 
 def test_killed_it_goes_on_and_the_table_is_the_same_to_the_byte(shared_site: Site, tmp_path: Path) -> None:
     source, out = tmp_path / "in.vcf", tmp_path / "out.tsv"
     source.write_text(many(shared_site, 60))
-    asked = list_question(shared_site, source, ListRequest("random"), chunk=5)
-    run(asked, tmp_path / "whole.tsv")
+    batch = list_question(shared_site, source, ListRequest("random"), chunk=5)
+    run(batch, tmp_path / "whole.tsv")
     ledger = Ledger(tmp_path / "out.tsv.unfinished" / "rows.sqlite")
     process = subprocess.Popen(
         verb(shared_site, source, out, "--chunk", "5"),
@@ -349,14 +349,14 @@ def test_killed_it_goes_on_and_the_table_is_the_same_to_the_byte(shared_site: Si
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not out.exists()
-    kept = rows_scored(ledger)
-    assert 15 <= kept < 60
-    assert kept % 5 == 0
-    with pytest.raises(InvalidRequest, match=f"has scored {kept} rows already: go on with --resume"):
-        run(asked, out)
+    n_scored = rows_scored(ledger)
+    assert 15 <= n_scored < 60
+    assert n_scored % 5 == 0
+    with pytest.raises(InvalidRequest, match=f"has scored {n_scored} rows already: continue it with --resume"):
+        run(batch, out)
     steps: list[tuple[int, int]] = []
-    run(asked, out, resume=True, report=lambda *step: steps.append(step))
-    assert steps[0] == (5, rows_ok(out) - kept)
+    run(batch, out, resume=True, report=lambda *step: steps.append(step))
+    assert steps[0] == (5, rows_ok(out) - n_scored)
     assert out.read_bytes() == (tmp_path / "whole.tsv").read_bytes()
     assert not (tmp_path / "out.tsv.unfinished").exists()
 
@@ -391,15 +391,15 @@ def test_what_changed_is_said_and_nothing_is_mixed(site: Site, tmp_path: Path) -
             run(list_question(site, source, ListRequest("random"), chunk=5), out, report=stop_after(5))
 
     begin()
-    for how, why in (
-        ({"chunk": 6}, "the size of chunks changed"),
-        ({"chunk": 5, "tracks": "0"}, "the choice of tracks changed"),
-        ({"chunk": 5, "shifts": (0, 1), "full": True}, r"how the model is asked.*, --full changed"),
+    for options, why in (
+        ({"chunk": 6}, "have changed: the size of chunks"),
+        ({"chunk": 5, "tracks": "0"}, "have changed: the selected tracks"),
+        ({"chunk": 5, "shifts": (0, 1), "full": True}, r"the ensemble .*, --full"),
     ):
         with pytest.raises(InvalidRequest, match=why):
-            run(listed(site, source, model="random", **how), out, resume=True)  # type: ignore[arg-type]
+            run(batch_of(site, source, model="random", **options), out, resume=True)  # type: ignore[arg-type]
     source.write_text(source.read_text() + "chrA:5:A:C\n")
-    with pytest.raises(InvalidRequest, match="since then the list of variants changed"):
+    with pytest.raises(InvalidRequest, match="have changed: the list of variants"):
         run(list_question(site, source, ListRequest("random"), chunk=5), out, resume=True)
     run(list_question(site, source, ListRequest("random"), chunk=5), out)  # another question begins anew
     assert len(table(out)[1]) == 13
@@ -410,8 +410,8 @@ def test_what_changed_is_said_and_nothing_is_mixed(site: Site, tmp_path: Path) -
     changed = site.path / "trackserver.toml"
     old = str(site.settings.assemblies["tiny"].fasta)
     changed.write_text(changed.read_text().replace(old, str(fasta)))
-    with pytest.raises(InvalidRequest, match="the FASTA changed"):
-        again = site.reopened()
+    with pytest.raises(InvalidRequest, match="have changed: the FASTA"):
+        again = site.reopen()
         again.reference("tiny").build_missing_index()
         run(list_question(again, source, ListRequest("random"), chunk=5), out, resume=True)
 
@@ -424,17 +424,17 @@ def test_resuming_what_was_not_begun_begins(shared_site: Site, mixed: str, tsv: 
 
 def test_two_do_not_write_one_table(shared_site: Site, mixed: str, tmp_path: Path) -> None:
     (tmp_path / "in.vcf").write_text(mixed)
-    asked, out = list_question(shared_site, tmp_path / "in.vcf", ListRequest("random")), tmp_path / "out.tsv"
+    batch, out = list_question(shared_site, tmp_path / "in.vcf", ListRequest("random")), tmp_path / "out.tsv"
     with pytest.raises(InvalidRequest, match="Another process is writing"):
-        run(asked, out, tell=lambda found: run(asked, out) and None)
+        run(batch, out, on_preflight=lambda preflight: run(batch, out) and None)
 
 
 def test_a_full_disk_is_a_sentence_and_what_was_done_is_kept(shared_site: Site, tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk's end."""
     source, out = tmp_path / "in.vcf", tmp_path / "out.tsv"
     source.write_text(many(shared_site, 30))
-    asked = list_question(shared_site, source, ListRequest("random"), chunk=5)
-    run(asked, tmp_path / "whole.tsv")
+    batch = list_question(shared_site, source, ListRequest("random"), chunk=5)
+    run(batch, tmp_path / "whole.tsv")
     script = (
         "import resource, sys; from trackserver.cli import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (32_000, resource.RLIM_INFINITY))\n"
@@ -443,10 +443,10 @@ def test_a_full_disk_is_a_sentence_and_what_was_done_is_kept(shared_site: Site, 
     command = [sys.executable, "-c", script, *verb(shared_site, source, out, "--chunk", "5")[3:]]
     full = subprocess.run(command, env=alike(), capture_output=True, text=True)
     assert full.returncode == 1, full.stderr
-    said = " ".join(full.stderr.split())
-    assert "Traceback" not in said
-    assert "Make room on the disk" in said
-    run(asked, out, resume=True)
+    output = " ".join(full.stderr.split())
+    assert "Traceback" not in output
+    assert "Make room on the disk" in output
+    run(batch, out, resume=True)
     assert table(out)[1] == table(tmp_path / "whole.tsv")[1]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
@@ -459,21 +459,23 @@ def test_where_nothing_can_be_written(shared_site: Site, mixed: str, tmp_path: P
 
 def test_memory_holds_no_rows(shared_site: Site, tmp_path: Path) -> None:
     """Rows come out of the ledger one by one, and go in so."""
-    entered: list[int] = []
+    lines: list[int] = []
     source = tmp_path / "in.vcf"
     source.write_text(many(shared_site, 50))
-    ledger = batches.begin(list_question(shared_site, source, ListRequest("random")), Ledger(tmp_path / "rows.sqlite"))
+    ledger = batches.create_ledger(
+        list_question(shared_site, source, ListRequest("random")), Ledger(tmp_path / "rows.sqlite")
+    )
     for row in ledger.rows():
-        entered.append(row.line)
+        lines.append(row.line)
         assert row.status == WAITING
-    assert len(entered) == ledger.total() == 50
+    assert len(lines) == ledger.total() == 50
 
 
 # --- The verb --------------------------------------------------------------------------------------------------------
 
 
-def call(site: Site, *words: str) -> Result:
-    return CliRunner().invoke(main, ["score", "random", *words, "--site", str(site.path)])
+def call(site: Site, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["score", "random", *arguments, "--site", str(site.path)])
 
 
 def test_the_verb(shared_site: Site, mixed: str, tsv: Path, tmp_path: Path) -> None:
@@ -485,10 +487,10 @@ def test_the_verb(shared_site: Site, mixed: str, tsv: Path, tmp_path: Path) -> N
     assert "1 fit with the alleles exchanged" in dry.output
     found = call(shared_site, str(source), "-o", str(out), "--json")
     assert found.exit_code == 0, found.output
-    said = json.loads(found.stdout)
-    assert (said["preflight"]["rows"], said["summary"]["statuses"]["ok"]) == (14, 5)
+    output = json.loads(found.stdout)
+    assert (output["preflight"]["rows"], output["summary"]["statuses"]["ok"]) == (14, 5)
     assert out.read_bytes() == tsv.read_bytes()
-    assert call(shared_site, str(source), "-o", str(out), "--columns", "all").exit_code == 0
+    assert call(shared_site, str(source), "-o", str(out), "--score-columns", "auto").exit_code == 0
     assert list(table(out)[1][0])[-1] == "2 CAGE K562 -"
     nameless = call(shared_site, str(source))
     assert nameless.exit_code == 1
@@ -500,7 +502,7 @@ def test_the_verb(shared_site: Site, mixed: str, tsv: Path, tmp_path: Path) -> N
 
 @pytest.mark.realdata
 def test_500_mixed_variants_of_hg38(real_data: Path, shared_site: Site, tmp_path: Path) -> None:
-    """Real sequence, mostly N around its islands: every row is answered."""
+    """Real sequence, mostly N around its islands: every row gets a result."""
     folder = real_data / "hg38"
     site = init_site(
         tmp_path / "site", "hg38", fasta=folder / "hg38.sparse.fa.gz", genes=folder / "refGene.hg38.txt.gz",

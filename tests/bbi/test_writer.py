@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from tests.bbi.bbifile import BBIFile, Summary
 from trackserver.bbi.bigwig import base_sums, check_bigwig, open_bigwig
-from trackserver.bbi.write_zooms import CHUNK
-from trackserver.bbi.writer import SECTION, BigWigWriter, Stretch, write_bigwig
+from trackserver.bbi.write_zooms import CHUNK_BINS
+from trackserver.bbi.writer import SECTION_BINS, BigWigWriter, Stretch, write_bigwig
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
 from trackserver.tiles.bigwig import BigWigTileset
@@ -87,8 +87,8 @@ def signals() -> st.SearchStrategy[Signal]:
     counts = st.one_of(
         st.just(1),
         st.integers(1, 70),
-        st.integers(1, 3 * SECTION),
-        st.sampled_from([SECTION - 1, SECTION, SECTION + 1, CHUNK, CHUNK + 1]),
+        st.integers(1, 3 * SECTION_BINS),
+        st.sampled_from([SECTION_BINS - 1, SECTION_BINS, SECTION_BINS + 1, CHUNK_BINS, CHUNK_BINS + 1]),
     )
     chromosomes = st.lists(st.tuples(counts, st.sampled_from(KNOWN)), min_size=1, max_size=5)
     return st.builds(
@@ -103,7 +103,7 @@ def signals() -> st.SearchStrategy[Signal]:
 
 ONE_BIN = Signal(128, (1,), ("all",), clipped=100)
 NOTHING = Signal(32, (1, 5_000), ("none", "left out"))
-GAPS = Signal(1, (CHUNK + 9, 40, 2 * CHUNK), ("left out", "all", "runs"), seed=5)
+GAPS = Signal(1, (CHUNK_BINS + 9, 40, 2 * CHUNK_BINS), ("left out", "all", "runs"), seed=5)
 
 
 def cut(signal: Signal, cuts: int) -> Iterator[tuple[str, int, Values]]:
@@ -282,7 +282,7 @@ def test_chromosomes_are_found_by_name_among_any_number(tmp_path: Path, count: i
 
 
 def test_an_index_of_several_levels_finds_every_place(tmp_path: Path) -> None:
-    path, count = tmp_path / "large.bw", 300 * SECTION + 5
+    path, count = tmp_path / "large.bw", 300 * SECTION_BINS + 5
     values = np.random.default_rng(0).random(count, np.float32)
     values[::3_001] = np.nan
     with BigWigWriter(path, {"chr2": 10, "chr1": 10 * count}, 10) as writer:
@@ -291,7 +291,7 @@ def test_an_index_of_several_levels_finds_every_place(tmp_path: Path) -> None:
     file, others = BBIFile(path), pybigtools.open(str(path))
     assert file.n_blocks(file.index_at) == 302
     with pyBigWig.open(str(path)) as reader:
-        for first in [0, 1, SECTION - 1, 255 * SECTION - 2, 256 * SECTION, count - 5]:
+        for first in [0, 1, SECTION_BINS - 1, 255 * SECTION_BINS - 2, 256 * SECTION_BINS, count - 5]:
             low, high = 10 * first + 3, 10 * (first + 4) + 1
             bins = [number for number in range(first, first + 5) if number < count and not np.isnan(values[number])]
             expected = [(10 * number, 10 * number + 10, values[number]) for number in bins]

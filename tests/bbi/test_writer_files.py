@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from tests.bbi.bbifile import BBIFile
 from trackserver.bbi import writer
-from trackserver.bbi.write_zooms import CHUNK
-from trackserver.bbi.writer import SECTION, BigWigWriter, writing
+from trackserver.bbi.write_zooms import CHUNK_BINS
+from trackserver.bbi.writer import SECTION_BINS, BigWigWriter, write_bigwigs
 from trackserver.errors import DataError
 
 Values = NDArray[np.float32]
@@ -27,12 +27,12 @@ Values = NDArray[np.float32]
 CHROMSIZES = {"chrB": 1_000, "chrA": 510}
 ONES = np.ones(4, np.float32)
 BAD = {
-    "no chromosome 'chr1'; there are chrB, chrA": ("chr1", 0, ONES),
+    "no chromosome 'chr1'; known chromosomes: chrB, chrA": ("chr1", 0, ONES),
     "chrB comes before": ("chrB", 900, ONES[:1]),
-    "do not follow": ("chrA", 0, ONES),
+    "do not come after": ("chrA", 0, ONES),
     "chrA:250 on": ("chrA", 250, ONES[:1]),
     "chrA:-100 on": ("chrA", -100, ONES[:1]),
-    "4 bins from chrA:300 on do not follow .* or do not fit": ("chrA", 300, ONES),
+    "4 bins from chrA:300 on do not come after .* or do not fit": ("chrA", 300, ONES),
 }
 
 
@@ -67,7 +67,7 @@ def test_bins_that_do_not_follow_are_refused(tmp_path: Path, sentence: str) -> N
 def test_infinite_values_are_refused(tmp_path: Path, bad: float) -> None:
     with BigWigWriter(tmp_path / "some.bw", CHROMSIZES, 100) as writer:
         writer.add("chrB", 0, ONES)
-        with pytest.raises(DataError, match="A value on chrA is infinite, which a bigWig cannot hold"):
+        with pytest.raises(DataError, match="A value on chrA is infinite, which a bigWig cannot store"):
             writer.add("chrA", 0, np.array([1, bad, np.nan], np.float32))
     assert BBIFile(tmp_path / "some.bw").totals.covered == 400
 
@@ -77,8 +77,8 @@ def test_an_error_in_the_block_leaves_things_as_they_were(tmp_path: Path, older:
     path = tmp_path / "some.bw"
     if older:
         path.write_bytes(older)
-    with pytest.raises(KeyError), BigWigWriter(path, {"chr1": CHUNK * 20}, 10) as writer:
-        writer.add("chr1", 0, signal(1, CHUNK * 2)[0])
+    with pytest.raises(KeyError), BigWigWriter(path, {"chr1": CHUNK_BINS * 20}, 10) as writer:
+        writer.add("chr1", 0, signal(1, CHUNK_BINS * 2)[0])
         raise KeyError
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == ({"some.bw": older} if older else {})
 
@@ -90,7 +90,7 @@ def write_one(folder: Path, values: Values) -> None:
 
 def write_all(folder: Path, values: Values) -> None:
     paths = [folder / f"{number}.bw" for number in range(len(values))]
-    with writing(paths, {"chr1": values.shape[1]}, 1, threads=2) as add:
+    with write_bigwigs(paths, {"chr1": values.shape[1]}, 1, threads=2) as add:
         add("chr1", 0, values)
 
 
@@ -100,7 +100,7 @@ def test_a_disk_that_is_full_leaves_things_as_they_were(
     tmp_path: Path, write: Callable[[Path, Values], None], share: float
 ) -> None:
     """Full at any moment: in the data, while zoom levels wait or are copied, at the very end."""
-    values = signal(3, 4 * CHUNK)
+    values = signal(3, 4 * CHUNK_BINS)
     write(tmp_path, values)
     smallest = min(path.stat().st_size for path in tmp_path.iterdir())
     for path in tmp_path.iterdir():
@@ -113,10 +113,10 @@ def test_a_disk_that_is_full_leaves_things_as_they_were(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_no_space_is_said_as_the_system_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "part_of", lambda path: tmp_path / "part")
+    monkeypatch.setattr(writer, "temporary_path", lambda path: tmp_path / "part")
     (tmp_path / "part").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as error:
-        write_one(tmp_path, signal(1, CHUNK))
+        write_one(tmp_path, signal(1, CHUNK_BINS))
     assert error.value.errno == errno.ENOSPC
     assert not [*tmp_path.iterdir()]
 
@@ -147,7 +147,7 @@ def test_rounding_keeps_as_many_digits(tmp_path_factory: pytest.TempPathFactory,
 
 
 def test_rounded_files_are_smaller_and_their_summaries_are_of_what_they_hold(tmp_path: Path) -> None:
-    values, sizes = signal(1, 8 * SECTION)[0], {}
+    values, sizes = signal(1, 8 * SECTION_BINS)[0], {}
     for digits in (2, 3, 5, None):
         path = tmp_path / f"{digits}.bw"
         with BigWigWriter(path, {"c": len(values)}, 1, digits=digits) as writer:
@@ -166,10 +166,10 @@ def test_no_digits_are_no_rounding(tmp_path: Path, digits: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_several_at_once_are_the_same_as_one_by_one(tmp_path: Path, threads: int) -> None:
-    chromsizes = {"chr2": 32 * CHUNK + 5, "chr1": 77, "chr3": 1_000}
+    chromsizes = {"chr2": 32 * CHUNK_BINS + 5, "chr1": 77, "chr3": 1_000}
     values = {chrom: signal(7, -(-size // 32)) for chrom, size in chromsizes.items() if chrom != "chr3"}
     paths = [tmp_path / f"{number}.bw" for number in range(7)]
-    with writing(paths, chromsizes, 32, digits=4, threads=threads) as add:
+    with write_bigwigs(paths, chromsizes, 32, digits=4, threads=threads) as add:
         for chrom, bins in values.items():
             for first in range(0, bins.shape[1], 10_000):
                 add(chrom, 32 * first, bins[:, first : first + 10_000])
@@ -185,23 +185,23 @@ def test_of_several_all_appear_or_none(tmp_path: Path) -> None:
     values[1, 2] = np.inf
     paths = [tmp_path / f"{number}.bw" for number in range(3)]
     paths[2].write_bytes(b"an older file")
-    with pytest.raises(DataError, match="infinite"), writing(paths, CHROMSIZES, 100) as add:
+    with pytest.raises(DataError, match="infinite"), write_bigwigs(paths, CHROMSIZES, 100) as add:
         add("chrB", 0, np.ones((3, 4), np.float32))
         add("chrB", 400, values)
-    with pytest.raises(ValueError, match="2 rows of values for 3 tracks"), writing(paths, CHROMSIZES, 100) as add:
+    with pytest.raises(ValueError, match="2 rows of values for 3 tracks"), write_bigwigs(paths, CHROMSIZES, 100) as add:
         add("chrB", 0, values[:2])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"2.bw": b"an older file"}
 
 
 def test_memory_does_not_grow_with_the_genome(tmp_path: Path) -> None:
     """But for the indexes: 8 MB of values more, and less than a twentieth of that in memory."""
-    piece = signal(1, CHUNK)[0]
+    piece = signal(1, CHUNK_BINS)[0]
 
     def peak(n_pieces: int) -> int:
         tracemalloc.start()
-        with BigWigWriter(tmp_path / "some.bw", {"c": n_pieces * CHUNK * 100}, 100) as writer:
+        with BigWigWriter(tmp_path / "some.bw", {"c": n_pieces * CHUNK_BINS * 100}, 100) as writer:
             for number in range(n_pieces):
-                writer.add("c", number * CHUNK * 100, piece)
+                writer.add("c", number * CHUNK_BINS * 100, piece)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most

@@ -86,7 +86,7 @@ def open_page(chromium: Browser) -> Iterator[object]:
     """Open an address in a fresh context; whatever the page complains of fails the test."""
     contexts, complaints = [], []
 
-    def opened(url: str, width: int = 1280, height: int = 800, scheme: str = "light") -> Page:
+    def tilesets(url: str, width: int = 1280, height: int = 800, scheme: str = "light", *, tiles: bool = True) -> Page:
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
@@ -95,10 +95,11 @@ def open_page(chromium: Browser) -> Iterator[object]:
         page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
         page.goto(url)
         page.wait_for_function("window.trackserver?.ready")
-        page.evaluate("window.trackserver.tilesLoaded()")
+        if tiles:  # where a tileset is gone, they never come
+            page.evaluate("window.trackserver.tilesLoaded()")
         return page
 
-    yield opened
+    yield tilesets
     for context in contexts:
         context.close()
     assert complaints == []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from trackserver.agreement.compare import genome_wide, pair
+from trackserver.agreement.compare import genome_wide, open_pair
 from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
 
@@ -41,8 +41,8 @@ def row_of(page: Page, predicted: str) -> Locator:
 def badge_of(figures: dict[str, Any]) -> str:
     """What the margin should say of figures that are all defined."""
     letters = (("pearson", "r"), ("spearman", "ρ"), ("auprc", "AUPRC"))
-    said = "".join(f"{letter}={figures[name]:.2f}".replace("-", "−") for name, letter in letters)
-    return f"{said}(n={figures['n_bins']:,} bins, this window)"
+    text = "".join(f"{letter}={figures[name]:.2f}".replace("-", "−") for name, letter in letters)
+    return f"{text}(n={figures['n_bins']:,} bins, this window)"
 
 
 def locus(page: Page) -> str:
@@ -76,7 +76,7 @@ def test_the_margin_says_how_well_a_pair_agrees_in_view(server: Server, open_pag
 
 def test_the_genome_wide_figure_is_of_the_test_fold(server: Server, open_page: Open, demo_site: Site) -> None:
     predicted, observed = pairs(demo_site)[1]
-    made = genome_wide(demo_site, pair(TilesetCache(demo_site), predicted, observed))
+    made = genome_wide(demo_site, open_pair(TilesetCache(demo_site), predicted, observed))
     page = open_page(f"{server[0]}/#{WINDOW}")
     badge = row_of(page, predicted).get_by_test_id("agreement")
     expect(badge).to_contain_text(f"genome-wide r={made['folds']['test']['pearson']:.2f}(test fold)")
@@ -87,7 +87,7 @@ def test_where_nothing_can_be_compared_it_is_said(server: Server, open_page: Ope
     badge = row_of(page, pairs(demo_site)[0][0]).get_by_test_id("agreement")
     expect(badge).to_contain_text("not defined")
     badge.click()
-    expect(page.get_by_test_id("notice")).to_contain_text("it takes 10")
+    expect(page.get_by_test_id("notice")).to_contain_text("figures need at least 10")
 
 
 @pytest.mark.parametrize(("taken", "offer"), [(1, "show measured"), (0, "show predicted")])
@@ -113,12 +113,12 @@ def test_shapes_are_compared_each_on_its_own_scale(server: Server, open_page: Op
     one, other = scales(page, predicted)
     assert one == other
     page.locator("#shapes").click()
-    said = row_of(page, predicted).locator(".shapes")
-    expect(said).to_contain_text("each to its own 99th percentile")
+    text = row_of(page, predicted).locator(".shapes")
+    expect(text).to_contain_text("each to its own 99th percentile")
     own = scales(page, predicted)
     assert own[0] != own[1]
     assert max(own) < one
-    expect(said).to_contain_text(f"{own[0]:.2f} and {own[1]:.2f}")
+    expect(text).to_contain_text(f"{own[0]:.2f} and {own[1]:.2f}")
 
     page.locator("#share").click()
     link = page.get_by_test_id("share-link").input_value()
@@ -128,7 +128,7 @@ def test_shapes_are_compared_each_on_its_own_scale(server: Server, open_page: Op
         assert scales(again, predicted) == pytest.approx(own, rel=0.2)  # of what lies in view there, on another width
     page.keyboard.press("Escape")
     page.locator("#shapes").click()
-    expect(said).to_have_count(0)
+    expect(text).to_have_count(0)
     page.evaluate("window.trackserver.tilesLoaded()")
     assert scales(page, predicted) == pytest.approx((one, one))
 
@@ -137,11 +137,11 @@ def test_scales_of_shapes_follow_the_view(server: Server, open_page: Open, demo_
     predicted = pairs(demo_site)[0][0]
     page = open_page(f"{server[0]}/#{WINDOW}")
     page.locator("#shapes").click()
-    said = row_of(page, predicted).locator(".shapes")
-    expect(said).to_be_visible()
-    before = said.inner_text()
+    text = row_of(page, predicted).locator(".shapes")
+    expect(text).to_be_visible()
+    before = text.inner_text()
     page.evaluate("window.location.hash = 'chrS3:543600-546400'")
-    expect(said).not_to_have_text(before)
+    expect(text).not_to_have_text(before)
 
 
 def test_facets_filter_the_list(server: Server, open_page: Open, demo_site: Site) -> None:
@@ -181,8 +181,8 @@ def test_the_tracks_on_screen_open_elsewhere(server: Server, open_page: Open, de
     expected = {name: given[name] for name in ("ucsc", "igv", "jbrowse", "washu") if given[name]}
     assert expected
     expect(links).to_have_count(len(expected))
-    found = {link.get_attribute("data-browser"): link.get_attribute("href") for link in links.all()}
-    assert found == expected
+    result = {link.get_attribute("data-browser"): link.get_attribute("href") for link in links.all()}
+    assert result == expected
     expect(page.locator("#open-dialog")).to_contain_text(given["note"])
     page.keyboard.press("Escape")
     expect(links.first).not_to_be_visible()

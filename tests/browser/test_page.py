@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,32 @@ def test_a_typed_variant_is_drawn_and_shared(server: tuple[str, int], open_page:
     assert embed.locator("#q").count() == 0
 
 
+def test_a_view_whose_effect_is_gone_offers_to_compute_it_again(
+    server: tuple[str, int], open_page: Open, demo_site: Site
+) -> None:
+    """As after an upgrade that gives effects other ids: the link still opens, and says what is missing."""
+    page = open_page(f"{server[0]}/")
+    settled(page)
+    headline = page.get_by_test_id("headline").inner_text()
+    page.locator("#share").click()
+    link = page.get_by_test_id("share-link").input_value()
+    view = demo_site.catalogue.view(link.rpartition("/")[2])
+    text = json.dumps(view.viewconf)
+    older = re.sub(r"fx-[0-9a-f]{20}-", f"fx-{'0' * 20}-", text)
+    assert older != text
+    stored = demo_site.catalogue.put_view(json.loads(older), view.title)
+
+    again = open_page(link.replace(view.id, stored.id), tiles=False)
+    notice = again.get_by_test_id("notice")
+    expect(notice).to_contain_text("is no longer stored on this server")
+    notice.get_by_role("button", name="Compute it again").click()
+    expect(again.get_by_test_id("headline")).to_contain_text(headline.split("\n")[0])
+    settled(again)
+    delta = next(row for row in rows(again) if row.endswith("delta"))
+    assert "0" * 20 not in delta
+    assert drawn_delta(again, delta) > 50
+
+
 def test_the_letters_stand_under_the_effect(server: tuple[str, int], open_page: Open, demo_site: Site) -> None:
     """Close to the variant one reads REF under its Δ; from a link as well."""
     chrom, position, ref, _ = demo_site.settings.show.split(":")
@@ -124,10 +151,10 @@ def letter(page: Page, begin: float, end: float) -> str:
     """The base that is read at a part of the row of letters."""
     image = picture(page, "sequence")
     part = image[:, round(begin * image.shape[1]) : round(end * image.shape[1])].reshape(-1, 3)
-    told = page.evaluate(
+    output = page.evaluate(
         "[...'ACGT'].map(each => getComputedStyle(document.body).getPropertyValue(`--base-${each.toLowerCase()}`))"
     )
-    palette = np.array([[int(colour.strip()[i : i + 2], 16) for i in (1, 3, 5)] for colour in told])
+    palette = np.array([[int(colour.strip()[i : i + 2], 16) for i in (1, 3, 5)] for colour in output])
     inked = part[part.max(axis=1) - part.min(axis=1) > 70]
     nearest = np.abs(inked[:, None] - palette).sum(axis=2).argmin(axis=1)
     return "ACGT"[np.bincount(nearest, minlength=4).argmax()]
@@ -150,7 +177,7 @@ def test_errors_are_sentences_on_the_page(server: tuple[str, int], open_page: Op
     third = next(base for base in "ACGT" if base not in (ref, alt))
     for typed, sentence in [
         ("nosuchgene", "Nothing in"),
-        (f"{chrom}:99999999:A:C", "lies off its chromosome"),
+        (f"{chrom}:99999999:A:C", "is not on its chromosome"),
         ("chr99:5-9", "has no chromosome 'chr99'"),
         (f"{chrom}:{position}:{third}:{ref}", "did you mean"),
     ]:
@@ -172,9 +199,9 @@ def test_on_a_phone_nothing_is_cut(server: tuple[str, int], open_page: Open, sch
 
 def test_the_readmes_script_runs(server: tuple[str, int]) -> None:
     (script,) = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
-    said: dict[str, dict[str, object]] = {}
-    exec(script.replace("http://localhost:8989", server[0]), said)
-    assert said["effect"]["status"] == "done"
+    printed: dict[str, dict[str, object]] = {}
+    exec(script.replace("http://localhost:8989", server[0]), printed)
+    assert printed["effect"]["status"] == "done"
 
 
 def test_the_server_stays_small(server: tuple[str, int]) -> None:

@@ -61,9 +61,9 @@ class Drawn:
         assert columns.size, f"nothing of {colour} is drawn"
         return int(columns[0]), int(columns[-1]) + 1
 
-    def check(self, found: tuple[int, int], place: tuple[int, int]) -> None:
-        assert abs(found[0] - self.at(place[0])) <= NEAR, (found, [self.at(base) for base in place])
-        assert abs(found[1] - self.at(place[1])) <= NEAR, (found, [self.at(base) for base in place])
+    def check(self, result: tuple[int, int], place: tuple[int, int]) -> None:
+        assert abs(result[0] - self.at(place[0])) <= NEAR, (result, [self.at(base) for base in place])
+        assert abs(result[1] - self.at(place[1])) <= NEAR, (result, [self.at(base) for base in place])
 
 
 def local(place: tuple[int, int]) -> tuple[str, int, int]:
@@ -331,14 +331,14 @@ def test_the_page_shows_the_letters_when_one_zooms_in(
         assert max(seen, key=seen.__getitem__) == base, (number, seen)
     hint = page.get_by_text("Zoom in to see bases")
     assert not hint.is_visible()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    query: list[str] = []
+    page.on("request", lambda request: query.append(request.url))
     for _ in range(12):
         page.get_by_label("Zoom out").click()
     shown = drawn(page, "sequence")
     assert hint.is_visible()
     assert not any(shown.of_colour(colour).any() for colour in palette.values())
-    assert set(re.findall(r"sequence-tiny\.(\d+)\.", " ".join(asked))) <= {"7"}  # the one that has letters
+    assert set(re.findall(r"sequence-tiny\.(\d+)\.", " ".join(query))) <= {"7"}  # the one that has letters
 
 
 TOKEN = "name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()"
@@ -358,7 +358,7 @@ def test_rows_and_letters_bear_a_tile_that_cannot_be_made(uid: str, address: str
     for ill, well in harm:
         ill()
         reload(page, uid)
-        assert "rows.mv5" in said(page, uid) or "could not" in said(page, uid)
+        assert "rows.mv5" in text(page, uid) or "could not" in text(page, uid)
         assert not drawn(page, uid).of_colour(RED).any()
         page.evaluate(ZOOM_TO, [DOWN[0], DOWN[0] + 40])
         page.wait_for_timeout(300)
@@ -367,7 +367,7 @@ def test_rows_and_letters_bear_a_tile_that_cannot_be_made(uid: str, address: str
         page.wait_for_timeout(300)
         well()
         reload(page, uid, "bars")
-        assert not said(page, uid)
+        assert not text(page, uid)
         assert drawn(page, uid).of_colour(RED).any()
 
 
@@ -411,16 +411,16 @@ def test_a_failing_tileset_beside_good_ones(address: str, site: Site, open_page:
         else:
             path.write_bytes(broken)
         reload(page, *uids)
-        assert "fragile" in said(page, "fragile")
+        assert "fragile" in text(page, "fragile")
         assert not drawn(page, "fragile").of_colour(RED).any()
         for uid in ("bigwig", "signed"):
-            assert not said(page, uid)
+            assert not text(page, uid)
             shown = drawn(page, uid)
             assert shown.of_colour(RED)[35:55, round(shown.at(sum(UP) / 2))].all()
 
         path.write_bytes(whole)
         reload(page, *uids)
-        assert not said(page, "fragile")
+        assert not text(page, "fragile")
         assert drawn(page, "fragile").of_colour(RED).any()
 
 
@@ -431,7 +431,7 @@ def reload(page: Page, *uids: str) -> None:
     page.evaluate("window.trackserver.tilesLoaded()")
 
 
-def said(page: Page, uid: str) -> str:
+def text(page: Page, uid: str) -> str:
     """What a track writes over itself."""
     return "\n".join(page.evaluate(PLACE, uid)["errors"])
 
@@ -454,15 +454,15 @@ def test_the_benchmarks_walk_is_what_the_client_asks_for(
     seen = list(views(0))[:14]
     with serving(site) as (url, _):
         tracks = [track("bar", uid, uid, 30) for uid in uids()]
-        asked: list[list[str]] = []
+        query: list[list[str]] = []
         page = open_page(view(url, tracks, seen[0], assembly="hg38"), 1800)
         assert SCREEN <= page.get_by_test_id("higlass").bounding_box()["width"] <= 1500  # type: ignore[index]
-        page.on("request", lambda request: asked.append(re.findall(r"[?&]d=([^&]*)", request.url)))
+        page.on("request", lambda request: query.append(re.findall(r"[?&]d=([^&]*)", request.url)))
         for start, end in seen[1:]:
             page.evaluate(
                 "([from, to]) => window.trackserver.hgApi.zoomTo('v', from, to, undefined, undefined, 0)", [start, end]
             )
             page.wait_for_timeout(300)
             page.evaluate("window.trackserver.tilesLoaded()")
-    assert len(asked) > 20
-    assert asked == walk(0)[2 : 2 + len(asked)]  # the first view asked before anybody listened
+    assert len(query) > 20
+    assert query == walk(0)[2 : 2 + len(query)]  # the first view asked before anybody listened

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackserver.catalogue.facets import FACETS, MOST_VALUES, Index, Wanted, normal
+from trackserver.catalogue.facets import FACETS, MAX_VALUES, Index, TilesetQuery, normalise_facets
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import Catalogue, TilesetRecord
 
@@ -27,11 +27,14 @@ records = st.lists(
 )  # fmt: skip
 choices = st.dictionaries(st.sampled_from(FACETS), st.lists(words | st.sampled_from("+-"), min_size=1, max_size=2))
 wanted = st.builds(
-    Wanted, st.lists(words, max_size=2).map(" ".join), st.sampled_from([(), ("bigwig",)]), facets=choices.map(normal)
+    TilesetQuery,
+    st.lists(words, max_size=2).map(" ".join),
+    st.sampled_from([(), ("bigwig",)]),
+    facets=choices.map(normalise_facets),
 )
 
 
-def slow(records: list[TilesetRecord], wanted: Wanted, leaving_out: str = "") -> list[TilesetRecord]:
+def slow(records: list[TilesetRecord], wanted: TilesetQuery, leaving_out: str = "") -> list[TilesetRecord]:
     """What is wanted, looked at one by one."""
 
     def same(name: str, text: str) -> str:
@@ -53,7 +56,7 @@ def slow(records: list[TilesetRecord], wanted: Wanted, leaving_out: str = "") ->
 
 
 @given(records, wanted)
-def test_found_and_counted_as_one_by_one(records: list[TilesetRecord], wanted: Wanted) -> None:
+def test_found_and_counted_as_one_by_one(records: list[TilesetRecord], wanted: TilesetQuery) -> None:
     index = Index(records)
     assert index.find(wanted) == slow(records, wanted)
     counted = index.count(wanted)
@@ -64,10 +67,10 @@ def test_found_and_counted_as_one_by_one(records: list[TilesetRecord], wanted: W
 
 
 @given(records, st.sampled_from(["uid", "created", "filetype"]), st.booleans())
-def test_orders(records: list[TilesetRecord], order: str, backwards: bool) -> None:
-    found = Index(records).find(Wanted(order=order, backwards=backwards))
+def test_orders(records: list[TilesetRecord], order: str, descending: bool) -> None:
+    found = Index(records).find(TilesetQuery(order=order, descending=descending))
     keys = [str(getattr(record, order)) for record in found]
-    assert keys == sorted(keys, reverse=backwards)
+    assert keys == sorted(keys, reverse=descending)
     assert sorted(record.uid for record in found) == sorted(record.uid for record in records)
 
 
@@ -78,13 +81,13 @@ def test_ten_thousand() -> None:
                       biosample=f"biosample {chance.randrange(700)}", accession=f"ENCFF{n:06}", strand=".")
         for n in range(10_000)
     ]  # fmt: skip
-    wanted = Wanted("track 77", facets={"assay": ["DNASE"]})
+    wanted = TilesetQuery("track 77", facets={"assay": ["DNASE"]})
     index = Index(many)
     assert index.find(wanted) == slow(many, wanted) != []
-    described = index.count(Wanted()).described()
+    described = index.count(TilesetQuery()).as_json()
     assert described["count"] == 10_000
     assert described["more"] == {"biosample": 500, "accession": 9_800}
-    assert len(described["facets"]["biosample"]) == MOST_VALUES
+    assert len(described["facets"]["biosample"]) == MAX_VALUES
     counts = [(-entry["count"], entry["value"]) for entry in described["facets"]["biosample"]]
     assert counts == sorted(counts)
 
@@ -96,8 +99,8 @@ def test_words_as_they_enter(site: Site) -> None:
         TilesetRecord("b", "B", "predicted", "tiny", "x.bw", assay="DNASE", biosample="K562", target="ZFP1", model="m"),
     ])  # fmt: skip
     assert (first.assay, first.biosample, first.target, first.source) == ("DNASE", "K562", "Zfp 1", "file")
-    assert first.provenance == {"said": {"assay": "DNase-seq", "biosample": "k-562"}}
-    assert (other.target, other.provenance, other.source) == ("Zfp 1", {"said": {"target": "ZFP1"}}, "m")
+    assert first.provenance == {"original": {"assay": "DNase-seq", "biosample": "k-562"}}
+    assert (other.target, other.provenance, other.source) == ("Zfp 1", {"original": {"target": "ZFP1"}}, "m")
     (third,) = put([TilesetRecord("c", "C", "observed", "tiny", "https://x.org/x.bw", target="zfp-1")])
     assert (third.target, third.source) == ("Zfp 1", "address")
     (again,) = put([replace(first, name="New")])
@@ -121,10 +124,23 @@ def test_a_catalogue_of_an_earlier_version_opens_in_todays_words(tmp_path: Path)
     for _ in range(2):
         record = Catalogue(f"sqlite:///{database}").tileset("u")
         assert (record.assay, record.biosample, record.source, record.size) == ("DNASE", "K562", "ENCODE", 7)
-        assert record.provenance["said"] == {"assay": "DNase-seq", "biosample": "k562"}
+        assert record.provenance["original"] == {"assay": "DNase-seq", "biosample": "k562"}
         assert record.created.year == 2025
+
+
+def test_a_catalogue_with_measured_pairs_opens_with_observed_ones(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'catalogue.sqlite'}"
+    catalogue = Catalogue(url)
+    catalogue.put_tilesets([TilesetRecord("u", "U", "observed", "tiny", "u.bw", provenance={"said": {"assay": "x"}})])
+    catalogue.choose_pair("p", "u")
+    database = sqlite3.connect(tmp_path / "catalogue.sqlite")
+    database.execute("ALTER TABLE pairs RENAME COLUMN observed TO measured")
+    database.close()
+    for _ in range(2):
+        assert Catalogue(url).chosen_pairs() == {"p": "u"}
+        assert Catalogue(url).tileset("u").provenance == {"original": {"assay": "x"}}
 
 
 @pytest.mark.parametrize(("asked", "meant"), [("DNase-seq", "DNASE"), ("dnase", "DNASE"), ("", None)])
 def test_what_is_asked_is_in_the_catalogues_words_too(asked: str, meant: str | None) -> None:
-    assert normal({"assay": [asked], "model": []}) == ({"assay": (meant,)} if meant else {})
+    assert normalise_facets({"assay": [asked], "model": []}) == ({"assay": (meant,)} if meant else {})

@@ -16,7 +16,7 @@ from tests.conftest import make_site
 from trackserver.catalogue import reference as module
 from trackserver.catalogue.site import Site
 from trackserver.effects import background
-from trackserver.effects.background import Draws, build
+from trackserver.effects.background import DrawOptions, build
 from trackserver.genome.rsids import Rsids, index_rsids
 from trackserver.storage import make_once, write_whole
 
@@ -160,7 +160,7 @@ def test_tables_of_rsids_made_at_once_are_whole(fresh: Site, tmp_path: Path) -> 
 def test_a_background_is_computed_once(fresh: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh.reference("tiny").build_missing_index()
     calls = counted(monkeypatch, background, "_chunks")
-    found = at_once(lambda: build(fresh, "random", "tiny", Draws(4)))
+    found = at_once(lambda: build(fresh, "random", "tiny", DrawOptions(4)))
     assert len(calls) == 1
     assert all(one == found[0] for one in found)
 

@@ -11,15 +11,15 @@ import pytest
 
 from tests.conftest import write_signal
 from trackserver.catalogue.add import add_all, add_each
-from trackserver.catalogue.facets import Index, Wanted
+from trackserver.catalogue.facets import Index, TilesetQuery
 from trackserver.catalogue.init import init_site
-from trackserver.catalogue.manifest import Listed, read_list, read_manifest, read_table, written
+from trackserver.catalogue.manifest import ListEntry, format_manifest, read_list, read_manifest, read_table
 from trackserver.catalogue.pairs import find_pairs
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.errors import DataError, InvalidRequest
 from trackserver.models.card import ModelCard
-from trackserver.sweep.prediction import uid
+from trackserver.sweep.prediction import track_uid
 from trackserver.training.site_tracks import training_tracks
 
 TWO = """
@@ -69,16 +69,16 @@ def test_the_shipped_manifests_read(tmp_path: Path) -> None:
         ("assembly = 'hg38'", "m.toml, line 1: 'tileset' is missing."),
         ("[[tileset]]\npath = 'a.bw'", "m.toml, line 1: 'assembly' is missing."),
         ("asembly = 'h'\n[[tileset]]\npath = 'a.bw'", "line 1: .* 'asembly'; did you mean 'assembly'[?]$"),
-        (TWO.replace("assay", "asay"), "m.toml, line 6: no key is called 'asay'; did you mean 'assay'[?]$"),
+        (TWO.replace("assay", "asay"), "m.toml, line 6: unknown key 'asay'; did you mean 'assay'[?]$"),
         (TWO.replace('path = "b.bw"\n', ""), "m.toml, line 8: 'path' is missing."),
         (TWO.replace("plus", "up"), "m.toml, line 10: strand: input should be '[+]', '-' or"),
-        (TWO.replace("b.bw", "b.txt"), "m.toml, line 8: 'b.txt' does not end like a file that is served here"),
+        (TWO.replace("b.bw", "b.txt"), "m.toml, line 8: 'b.txt' has no known file ending"),
         (
             TWO.replace("b.bw", "x/a.bw"),
-            "line 8: the uid 'a' is also that of .*m.toml, line 4; give one of them another",
+            "line 8: the uid 'a' is already used by .*m.toml, line 4; change one of them",
         ),
-        ("assembly = 'h'\ntileset = [{path = 'a.bw', asay = 'x'}]", "m.toml: no key is called 'asay'"),
-        (TWO.replace("assay", "flavour"), r"line 6: no key is called 'flavour'; there are path, uid, .*provenance\.$"),
+        ("assembly = 'h'\ntileset = [{path = 'a.bw', asay = 'x'}]", "m.toml: unknown key 'asay'"),
+        (TWO.replace("assay", "flavour"), r"line 6: unknown key 'flavour'; the keys are path, uid, .*provenance\.$"),
     ],
 )
 def test_what_is_no_manifest(text: str, why: str, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_there_is_none(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=f"There is no manifest .*{name}"):
             read_list(tmp_path / name, None, "tiny")
     (tmp_path / "m.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match="is not text"):
+    with pytest.raises(DataError, match="is not UTF-8 text"):
         read_manifest(tmp_path / "m.toml")
 
 
@@ -111,23 +111,23 @@ def test_a_table(site: Site, folder: Path) -> None:
     )
     first, other = add(site, table)
     assert (first.uid, first.name, first.assay, first.biosample, first.strand) == ("a", "a", "DNASE", "K562", ".")
-    assert first.provenance == {"table": {"clip": "32"}, "said": {"assay": "DNase-seq", "biosample": "k562"}}
+    assert first.provenance == {"table": {"clip": "32"}, "original": {"assay": "DNase-seq", "biosample": "k562"}}
     assert (other.uid, other.strand, other.assembly, other.path) == ("mine", "+", "tiny", str(folder / "b.bw"))
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "lists nothing"),
-        ("file\tassay\n", "lists nothing"),
-        ("path\tassay\nx\ty", "t.tsv, line 1: no column is called 'file'"),
-        ("file\tbiosampel\nx\ty", "line 1: no column is called 'biosampel'; did you mean 'biosample'"),
-        ("file\tassay\tassay\nx\ty\tz", "line 1: the column 'assay' is there twice"),
-        ("file\tassay\na.bw\tDNASE\nb.bw CAGE", "line 3: it has 1 cells under a header of 2 columns; tabs go between"),
+        ("", "lists no tilesets"),
+        ("file\tassay\n", "lists no tilesets"),
+        ("path\tassay\nx\ty", "t.tsv, line 1: the column 'file' is missing"),
+        ("file\tbiosampel\nx\ty", "line 1: unknown column 'biosampel'; did you mean 'biosample'"),
+        ("file\tassay\tassay\nx\ty\tz", "line 1: the column 'assay' appears twice"),
+        ("file\tassay\na.bw\tDNASE\nb.bw CAGE", "line 3: 1 cells under a header of 2 columns; separate cells"),
         ("file\tstrand\na.bw\tup", "line 2: strand: input should be"),
         ("file\tassay\n\tDNASE", "line 2: path: "),
-        ("file\na.bw\nb.bw\na.bigwig", "line 4: the uid 'a' is also that of .*t.tsv, line 2"),
-        ("file\na.doc", "line 2: 'a.doc' does not end like"),
+        ("file\na.bw\nb.bw\na.bigwig", "line 4: the uid 'a' is already used by .*t.tsv, line 2"),
+        ("file\na.doc", "line 2: 'a.doc' has no known file ending"),
     ],
 )
 def test_what_is_no_table(text: str, why: str, tmp_path: Path) -> None:
@@ -149,17 +149,17 @@ def test_a_list_is_added_whole_or_not_at_all(
     (folder / "m.toml").write_text(TWO)
     harm(folder)
     before = site.catalogue.tilesets()
-    with pytest.raises(InvalidRequest, match=rf"(?s)Nothing was added, for 1 of 2 cannot be.*m.toml, line 8: .*{why}"):
+    with pytest.raises(InvalidRequest, match=rf"(?s)Nothing was added, because 1 of 2 .*m.toml, line 8: .*{why}"):
         add(site, folder / "m.toml")
     assert site.catalogue.tilesets() == before
 
 
 def test_two_files_with_one_uid_add_nothing(site: Site, folder: Path) -> None:
     listed = [
-        Listed(name, TilesetRecord("same", "S", "observed", "tiny", str(folder / name))) for name in ("a.bw", "b.bw")
+        ListEntry(name, TilesetRecord("same", "S", "observed", "tiny", str(folder / name))) for name in ("a.bw", "b.bw")
     ]
     for adding in (add_all, add_each):
-        with pytest.raises(InvalidRequest, match=r"b.bw: the uid 'same' is also that of a.bw"):
+        with pytest.raises(InvalidRequest, match=r"b.bw: the uid 'same' is already used by a.bw"):
             adding(site, listed, quiet)  # type: ignore[operator]
     assert [record.uid for record in site.catalogue.tilesets()] == ["signal"]
 
@@ -173,18 +173,18 @@ def test_a_written_manifest_reads_back_to_the_same_catalogue(site: Site, folder:
         TilesetRecord("url", "From elsewhere", "registered", "tiny", "https://x.org/x.bw"),
     ])  # fmt: skip
     own = [record for record in site.catalogue.tilesets() if record.kind != "registered"]
-    (folder / "all.toml").write_text(written(site, site.catalogue.tilesets(), folder))
+    (folder / "all.toml").write_text(format_manifest(site, site.catalogue.tilesets(), folder))
     assert 'path = "a.bw"' in (folder / "all.toml").read_text()
     other = init_site(folder / "other", "tiny", chromsizes=files / "chrom.sizes")
     add_all(other, read_manifest(folder / "all.toml"), quiet)
     assert unchanging(other.catalogue.tilesets()) == unchanging(own)
-    (folder / "whole.toml").write_text(written(site, own))
+    (folder / "whole.toml").write_text(format_manifest(site, own))
     assert unchanging(add_all(other, read_manifest(folder / "whole.toml", Path("/")), quiet)) == unchanging(own)
 
 
-def test_of_nothing_no_manifest_is_written(site: Site) -> None:
-    with pytest.raises(InvalidRequest, match="no tileset"):
-        written(site, [])
+def test_of_nothing_no_manifest_is_format_manifest(site: Site) -> None:
+    with pytest.raises(InvalidRequest, match="No tileset matches"):
+        format_manifest(site, [])
 
 
 @pytest.mark.realdata
@@ -198,7 +198,7 @@ def test_the_real_tracks(real_data: Path, tmp_path: Path) -> None:
         "target_index": "0", "clip": "384", "clip_soft": "64", "scale": "1.0", "sum_stat": "sum_sqrt",
     }  # fmt: skip
 
-    facets = Index(site.catalogue.tilesets()).count(Wanted()).facets
+    facets = Index(site.catalogue.tilesets()).count(TilesetQuery()).facets
     assert facets["assay"] == {"CAGE": 24, "DNASE": 10, "RNA": 10, "RNA3": 10}
     assert facets["strand"] == {"+": 21, "-": 21, ".": 12}
     assert facets["kind"] == {"observed": 54}
@@ -208,7 +208,7 @@ def test_the_real_tracks(real_data: Path, tmp_path: Path) -> None:
     tracks = tuple(track.track for track in training_tracks(site, "hg38", None))
     card = ModelCard("trained", "compact", "Trained", ("hg38",), 8192, 1024, 32, tracks, {}, "0" * 64)
     predictions = [
-        TilesetRecord(uid(card, track.index, "hg38"), track.name, "predicted", "hg38", "", assay=track.assay,
+        TilesetRecord(track_uid(card, track.index, "hg38"), track.name, "predicted", "hg38", "", assay=track.assay,
                       biosample=track.biosample, target=track.target, strand=track.strand, accession=track.accession,
                       model=card.id, track_index=track.index)
         for track in tracks
@@ -217,21 +217,21 @@ def test_the_real_tracks(real_data: Path, tmp_path: Path) -> None:
     measured = {record.uid: track.name for record, track in zip(predictions, tracks, strict=True)}
     by_uid = {record.uid: record for record in added}
     found = find_pairs(site.catalogue.tilesets())
-    assert {pair.predicted: by_uid[pair.measured].name for pair in found} == measured
-    assert {pair.sure for pair in found} == {"certain"}
+    assert {pair.predicted: by_uid[pair.observed].name for pair in found} == measured
+    assert {pair.confidence for pair in found} == {"certain"}
 
     # What was not measured here is not made up from what is like it.
     left = [record for record in site.catalogue.tilesets() if record.accession[-1] not in "02468"]
     there = {record.uid for record in left}
     without = [*left, *(record for record in site.catalogue.tilesets(kind="predicted") if record.uid not in there)]
-    assert {pair.measured for pair in find_pairs(without)} == there & set(by_uid)
-    assert {pair.predicted: by_uid[pair.measured].name for pair in find_pairs(without)}.items() <= measured.items()
+    assert {pair.observed for pair in find_pairs(without)} == there & set(by_uid)
+    assert {pair.predicted: by_uid[pair.observed].name for pair in find_pairs(without)}.items() <= measured.items()
 
     # Without accessions too, by what they measure.
     nameless = [replace(record, accession="") for record in site.catalogue.tilesets()]
     by_words = find_pairs(nameless)
-    assert {pair.predicted: by_uid[pair.measured].name for pair in by_words} == measured
-    assert {pair.sure for pair in by_words} == {"likely"}
+    assert {pair.predicted: by_uid[pair.observed].name for pair in by_words} == measured
+    assert {pair.confidence for pair in by_words} == {"likely"}
 
 
 @pytest.mark.realdata

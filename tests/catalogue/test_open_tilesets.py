@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHROMSIZES
-from trackserver.catalogue.open_tilesets import LOOKED_AT, MOST_OPEN, TilesetCache
+from trackserver.catalogue.open_tilesets import LOCAL_VERSION_TTL_S, MAX_OPEN, TilesetCache
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.errors import UnknownTileset, UnreadableFile
@@ -23,7 +23,7 @@ TILE = TileId("own", 3, 1)
 
 
 @pytest.fixture
-def opened(site: Site, files: Path) -> TilesetCache:
+def tilesets(site: Site, files: Path) -> TilesetCache:
     shutil.copy(files / "signal.bw", site.path / "own.bw")
     site.catalogue.put_tilesets([TilesetRecord("own", "Own", "observed", "tiny", "own.bw")])
     return TilesetCache(site)
@@ -42,51 +42,51 @@ def other_signal(path: Path) -> None:
             writer.addEntries([chrom], [0], ends=[size], values=[7.0])
 
 
-def test_a_tile_is_made_once_for_each_version(opened: TilesetCache, files: Path) -> None:
-    first = opened.tile(opened.get("own"), TILE)
-    assert first == expected(opened.site, files / "signal.bw")
-    made = opened.payloads.misses
-    assert opened.tile(opened.get("own"), TILE) is first
-    assert opened.payloads.misses == made
-    assert opened.get("own") is opened.get("own")
+def test_a_tile_is_made_once_for_each_version(tilesets: TilesetCache, files: Path) -> None:
+    first = tilesets.tile(tilesets.get("own"), TILE)
+    assert first == expected(tilesets.site, files / "signal.bw")
+    made = tilesets.payloads.misses
+    assert tilesets.tile(tilesets.get("own"), TILE) is first
+    assert tilesets.payloads.misses == made
+    assert tilesets.get("own") is tilesets.get("own")
 
 
-def test_a_replaced_file_is_soon_the_new_one(opened: TilesetCache, tmp_path: Path) -> None:
-    handle = opened.get("own")
-    before = opened.tile(handle, TILE)
+def test_a_replaced_file_is_soon_the_new_one(tilesets: TilesetCache, tmp_path: Path) -> None:
+    handle = tilesets.get("own")
+    before = tilesets.tile(handle, TILE)
     other_signal(tmp_path / "new.bw")
-    (tmp_path / "new.bw").replace(opened.site.path / "own.bw")
-    assert opened.tile(opened.get("own"), TILE) == before  # one version or the other, for a moment
-    time.sleep(LOOKED_AT)
-    after = opened.tile(opened.get("own"), TILE)
-    assert after == expected(opened.site, opened.site.path / "own.bw") != before
-    assert opened.tile(handle, TileId("own", 4, 1))  # who still holds the old one reads the old one
+    (tmp_path / "new.bw").replace(tilesets.site.path / "own.bw")
+    assert tilesets.tile(tilesets.get("own"), TILE) == before  # one version or the other, for a moment
+    time.sleep(LOCAL_VERSION_TTL_S)
+    after = tilesets.tile(tilesets.get("own"), TILE)
+    assert after == expected(tilesets.site, tilesets.site.path / "own.bw") != before
+    assert tilesets.tile(handle, TileId("own", 4, 1))  # who still holds the old one reads the old one
 
 
-def test_a_file_that_goes_and_comes_back(opened: TilesetCache, files: Path) -> None:
-    path = opened.site.path / "own.bw"
-    before = opened.tile(opened.get("own"), TILE)
+def test_a_file_that_goes_and_comes_back(tilesets: TilesetCache, files: Path) -> None:
+    path = tilesets.site.path / "own.bw"
+    before = tilesets.tile(tilesets.get("own"), TILE)
     path.unlink()
-    time.sleep(LOOKED_AT)
-    with pytest.raises(UnreadableFile, match=r"own\.bw is gone"):
-        opened.get("own")
+    time.sleep(LOCAL_VERSION_TTL_S)
+    with pytest.raises(UnreadableFile, match=r"own\.bw is missing"):
+        tilesets.get("own")
     shutil.copy(files / "signal.bw", path)
-    assert opened.tile(opened.get("own"), TILE) == before
+    assert tilesets.tile(tilesets.get("own"), TILE) == before
 
 
 @pytest.mark.parametrize("keep", [0, 30, 500, 5000])
-def test_a_file_cut_short_under_the_server_heals(opened: TilesetCache, files: Path, keep: int) -> None:
-    path = opened.site.path / "own.bw"
-    handle = opened.get("own")
-    opened.tile(handle, TILE)
+def test_a_file_cut_short_under_the_server_heals(tilesets: TilesetCache, files: Path, keep: int) -> None:
+    path = tilesets.site.path / "own.bw"
+    handle = tilesets.get("own")
+    tilesets.tile(handle, TILE)
     with path.open("r+b") as file:
         file.truncate(keep)
     with pytest.raises(UnreadableFile, match=r"own\.bw"):
-        opened.tile(opened.get("own"), TileId("own", 7, 60))
+        tilesets.tile(tilesets.get("own"), TileId("own", 7, 60))
     with pytest.raises(UnreadableFile, match=r"own\.bw"):
-        opened.tile(handle, TileId("own", 7, 61))
+        tilesets.tile(handle, TileId("own", 7, 61))
     path.write_bytes((files / "signal.bw").read_bytes())
-    assert opened.tile(opened.get("own"), TILE) == expected(opened.site, files / "signal.bw")
+    assert tilesets.tile(tilesets.get("own"), TILE) == expected(tilesets.site, files / "signal.bw")
 
 
 def test_memory_is_bounded(site: Site, files: Path) -> None:
@@ -95,10 +95,10 @@ def test_memory_is_bounded(site: Site, files: Path) -> None:
         assert json.loads(small.tile(small.get("signal"), TileId("signal", 7, x)))
     assert small.payloads.bytes <= 4 << 20
     assert small.blocks.bytes <= 12 << 20
-    assert MOST_OPEN >= 512
+    assert MAX_OPEN >= 512
 
 
-def test_what_there_is_not(opened: TilesetCache) -> None:
+def test_what_there_is_not(tilesets: TilesetCache) -> None:
     for uid in ("nothing", "genes-hg99", "fx-00000000000000000000-0-ref"):
         with pytest.raises(UnknownTileset):
-            opened.get(uid)
+            tilesets.get(uid)

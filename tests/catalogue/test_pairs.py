@@ -1,4 +1,4 @@
-"""Which measured tileset a predicted one speaks of: found by rule, said by people, and never invented."""
+"""Pairs of predicted and observed tilesets: by rule, or chosen by people, and never invented."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackserver.catalogue.pairs import Pair, both_ways, choose, choose_none, find_pairs, forget
+from trackserver.catalogue.pairs import TrackPair, choose, choose_none, find_pairs, forget, pairs_by_uid
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.errors import InvalidRequest, UnknownTileset
@@ -41,12 +41,12 @@ def test_by_accession_then_by_words() -> None:
         predicted("p5", accession="ENCSR000AAA"), predicted("p6", accession="ENCFF6", **K562),
     ]  # fmt: skip
     assert find_pairs(records) == [
-        Pair("p1", "o1", "same accession ENCFF1", "certain"),
-        Pair("p2", "o2", "same assay and biosample", "likely"),
-        Pair("p3", "o3-", "same accession C1", "certain"),
-        Pair("p4", "o4", "same assay, biosample and target", "likely"),
-        Pair("p5", "o5", "same experiment ENCSR000AAA", "certain"),
-        Pair("p6", "o1", "same assay and biosample, but ENCFF1 and not ENCFF6", "likely"),
+        TrackPair("p1", "o1", "same accession ENCFF1", "certain"),
+        TrackPair("p2", "o2", "same assay and biosample", "likely"),
+        TrackPair("p3", "o3-", "same accession C1", "certain"),
+        TrackPair("p4", "o4", "same assay, biosample and target", "likely"),
+        TrackPair("p5", "o5", "same experiment ENCSR000AAA", "certain"),
+        TrackPair("p6", "o1", "same assay and biosample, but ENCFF1 and not ENCFF6", "likely"),
     ]
 
 
@@ -77,15 +77,15 @@ def test_of_several_that_fit_the_best_is_taken_and_that_is_said() -> None:
         observed("d", **K562, **encode("ENCSR4", 1, 2)), predicted("p", **K562),
     ]  # fmt: skip
     assert find_pairs(records) == [
-        Pair("p", "c", "same assay and biosample; the first of 4 that fit", "ambiguous"),
+        TrackPair("p", "c", "same assay and biosample; the first of 4 that match", "ambiguous"),
     ]
     assert find_pairs(records[::-1]) == find_pairs(records)
 
 
 def test_a_measured_one_is_the_pair_of_the_surest() -> None:
     records = [observed("o", accession="E1", **K562), predicted("likely", **K562), predicted("sure", accession="E1")]
-    found = both_ways(find_pairs(records))
-    assert found["likely"].measured == found["sure"].measured == "o"
+    found = pairs_by_uid(find_pairs(records))
+    assert found["likely"].observed == found["sure"].observed == "o"
     assert (found["o"].predicted, found["o"].other("o")) == ("sure", "sure")
 
 
@@ -101,7 +101,7 @@ def test_a_pair_always_shares_what_its_reason_says(one: list[dict[str, str]], ot
     records = {f"o{n}": observed(f"o{n}", **said) for n, said in enumerate(one)}
     records |= {f"p{n}": predicted(f"p{n}", **said) for n, said in enumerate(other)}
     for pair in find_pairs(records.values()):
-        p, o = records[pair.predicted], records[pair.measured]
+        p, o = records[pair.predicted], records[pair.observed]
         assert (p.kind, o.kind) == ("predicted", "observed")
         assert (p.assembly, p.strand) == (o.assembly, o.strand)
         if "accession" in pair.reason:
@@ -119,7 +119,7 @@ def test_what_people_say_goes_first(site: Site) -> None:
     before = catalogue.stamp()
 
     def found() -> list[tuple[str, str]]:
-        return [(pair.measured, pair.sure) for pair in find_pairs(catalogue.tilesets(), catalogue.chosen_pairs())]
+        return [(pair.observed, pair.confidence) for pair in find_pairs(catalogue.tilesets(), catalogue.chosen_pairs())]
 
     assert found() == [("signal", "likely")]
     choose(site, "p", "mine")
@@ -131,13 +131,13 @@ def test_what_people_say_goes_first(site: Site) -> None:
     assert found() == [("signal", "likely")]
     with pytest.raises(InvalidRequest, match="'p' lies on tiny and 'far' on hg38"):
         choose(site, "p", "far")
-    with pytest.raises(InvalidRequest, match="'signal' is not predicted but observed"):
+    with pytest.raises(InvalidRequest, match="'signal' is observed, not predicted"):
         choose(site, "signal", "mine")
-    with pytest.raises(InvalidRequest, match="'p' is not measured but predicted"):
+    with pytest.raises(InvalidRequest, match="'p' is predicted, not observed"):
         choose(site, "p", "p")
     with pytest.raises(UnknownTileset):
         choose(site, "p", "nothing")
 
 
 def test_a_choice_whose_measured_tileset_is_not_there_says_nothing() -> None:
-    assert find_pairs([predicted("p", **K562), observed("o", **K562)], {"p": "gone"})[0].sure == "likely"
+    assert find_pairs([predicted("p", **K562), observed("o", **K562)], {"p": "gone"})[0].confidence == "likely"

@@ -42,7 +42,7 @@ def test_the_nearest_site_upwards_then_the_variable(
 
 
 def test_a_site_is_never_overwritten(site: Site) -> None:
-    with pytest.raises(InvalidRequest, match="is a site already"):
+    with pytest.raises(InvalidRequest, match="is already a site"):
         init_site(site.path, "hg38")
 
 
@@ -80,7 +80,7 @@ def test_a_site_that_cannot_be_leaves_no_site(
 
 def test_a_site_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SiteReadOnly, match="cannot be made"):
+    with pytest.raises(SiteReadOnly, match="Cannot make a site"):
         create_site(tmp_path / "file" / "site", {})
 
 

@@ -40,41 +40,41 @@ def test_a_locus(site: Site) -> None:
     assert rows["bins"] == "938"
     assert rows["windows"] == "21 of 1,472 bp"
     assert "(" in rows["Spearman rho"]
-    assert "Bins of 32 bp. In brackets: where 95% of 200 draws" in " ".join(done.stderr.split())
+    assert "Bins of 32 bp. In brackets: 95% bootstrap interval, 200 draws" in " ".join(done.stderr.split())
     assert not (site.path / "agreement").exists()
 
 
 def test_regions_as_json_in_bins_of_ones_own(site: Site, tmp_path: Path) -> None:
     done = agree(site, "--regions", tmp_path / "regions.bed", "--bin", 100, "--json")
-    found = json.loads(done.stdout)
-    assert (found["predicted"], found["observed"], found["peaks"]) == ("predicted", "signal", None)
-    assert (found["figures"]["n_bins"], found["figures"]["bin_width"]) == (308, 100)
+    result = json.loads(done.stdout)
+    assert (result["predicted"], result["observed"], result["peaks"]) == ("predicted", "signal", None)
+    assert (result["figures"]["n_bins"], result["figures"]["bin_width"]) == (308, 100)
 
 
 def test_the_genome_is_kept_with_its_folds(site: Site) -> None:
     first, again = agree(site), agree(site, "--json")
     assert first.exit_code == 0, first.output
     assert first.stdout.splitlines()[0].split() == ["all", "train", "test"]
-    found = json.loads(again.stdout)
-    assert list(found["folds"]) == ["train", "test"]
-    assert found["figures"]["n_bins"] == sum(part["n_bins"] for part in found["folds"].values()) + 336
-    assert json.loads(agree(site, "--json").stdout) == found  # its date too
+    result = json.loads(again.stdout)
+    assert list(result["folds"]) == ["train", "test"]
+    assert result["figures"]["n_bins"] == sum(part["n_bins"] for part in result["folds"].values()) + 336
+    assert json.loads(agree(site, "--json").stdout) == result  # its date too
     assert len(list((site.path / "agreement").glob("*/*/agreement.json"))) == 1
 
 
 def test_peaks_of_a_file(site: Site, tmp_path: Path) -> None:
     (tmp_path / "called.narrowPeak").write_text("chrA\t10000\t20000\n")
-    found = json.loads(
+    result = json.loads(
         agree(site, "--peaks", tmp_path / "called.narrowPeak", "--locus", "chrA:1-60000", "--json").stdout
     )
-    assert (found["peaks"], found["figures"]["top"]) == ("called.narrowPeak", None)
-    assert found["figures"]["prevalence"] == pytest.approx(312 / found["figures"]["n_bins"], abs=0.001)
+    assert (result["peaks"], result["figures"]["top"]) == ("called.narrowPeak", None)
+    assert result["figures"]["prevalence"] == pytest.approx(312 / result["figures"]["n_bins"], abs=0.001)
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--locus", "chrA:1-100", "--regions", "x.bed"], "Give --locus or --regions."),
+        (["--locus", "chrA:1-100", "--regions", "x.bed"], "Give --locus or --regions, not both."),
         (["--locus", "chrZ:1-100"], "tiny has no chromosome 'chrZ'"),
         (["--peaks", "nothing"], "No tileset 'nothing' here"),
         (["--bin", "0"], "0 is not in the range"),
@@ -90,5 +90,5 @@ def test_what_cannot_be_compared(site: Site, words: list[str], sentence: str) ->
 def test_too_few_bins_are_said(site: Site) -> None:
     done = agree(site, "--locus", "chrA:3,201-4,900")
     assert done.exit_code == 0
-    assert "it takes 10" in done.stderr
+    assert "figures need at least 10" in done.stderr
     assert "-" in done.stdout

@@ -76,12 +76,12 @@ def test_what_cannot_be_added_is_a_sentence_and_adds_nothing(site: Site, tmp_pat
     (tmp_path / "x").mkdir()
     write_signal(tmp_path / "x" / "a.bw")
     for arguments, sentence in [
-        ((tmp_path / "t.tsv",), "Error: Nothing was added, for 1 of 2 cannot be."),
+        ((tmp_path / "t.tsv",), "Error: Nothing was added, because 1 of 2 tilesets failed the check."),
         ((tmp_path / "t.tsv",), "t.tsv, line 3: There is no file"),
-        ((tmp_path / "a.bw", tmp_path / "x" / "a.bw"), "x/a.bw: the uid 'a' is also that of"),
-        ((tmp_path / "t.tsv", "--assay", "ATAC"), "says itself what its files are"),
-        ((tmp_path / "t.tsv", tmp_path / "a.bw"), "Give files, folders or addresses, or else"),
-        ((), "Give files, folders or addresses, or else"),
+        ((tmp_path / "a.bw", tmp_path / "x" / "a.bw"), "x/a.bw: the uid 'a' is already used by"),
+        ((tmp_path / "t.tsv", "--assay", "ATAC"), "describes its files itself"),
+        ((tmp_path / "t.tsv", tmp_path / "a.bw"), "Give either files, folders or addresses, or a manifest"),
+        ((), "Give either files, folders or addresses, or a manifest"),
     ]:
         failed = run(site, "add", *arguments)
         assert failed.exit_code != 0
@@ -107,4 +107,4 @@ def test_pairs_are_listed_set_and_unset(more: Site) -> None:
     assert pairs() == by_rule
     failed = run(more, "pairs", "set", "signal", "liver")
     assert failed.exit_code == 1
-    assert failed.output == "Error: 'signal' is not predicted but observed; name a predicted tileset first.\n"
+    assert failed.output == "Error: 'signal' is observed, not predicted; name a predicted tileset first.\n"

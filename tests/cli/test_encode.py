@@ -45,7 +45,7 @@ def test_a_search_is_a_table_or_json(site: Site) -> None:
 
 def test_a_search_says_what_it_does_not_show(site: Site, encode: StandIn) -> None:
     encode.file(TWO, encode.bytes_of[ONE])
-    assert "1 of 2 files; --limit lists more" in run(site, "search", "--limit", "1").stderr
+    assert "1 of 2 files; list more with --limit" in run(site, "search", "--limit", "1").stderr
     nothing = run(site, "search", "--biosample", "k562")
     assert nothing.exit_code == 0 and nothing.stdout == "" and "K562, not k562" in nothing.stderr
     assert json.loads(run(site, "search", "--biosample", "k562", "--json").stdout) == []
@@ -60,7 +60,7 @@ def test_what_can_be_added_is_and_the_rest_is_said(site: Site) -> None:
 
 
 def test_a_download_shows_its_progress_beside_the_table(site: Site) -> None:
-    added = run(site, "add", ONE, "--how", "download")
+    added = run(site, "add", ONE, "--download")
     assert added.exit_code == 0, added.output
     assert f"TF ChIP-seq GATA1 K562 ({ONE})" in added.stdout and "Fetching" in added.stderr
     assert "Fetching" not in added.stdout
@@ -72,7 +72,7 @@ def test_a_portal_that_is_down_is_said_once_and_the_site_goes_on(site: Site, enc
     encode.answers = [(503, {})] * 9
     failed = run(site, "add", TWO, "ENCSR000AAB")
     assert failed.exit_code == 1 and failed.stdout == ""
-    assert failed.stderr.count("The ENCODE portal is busy (it answers 503)") == 1 and "Traceback" not in failed.output
+    assert failed.stderr.count("The ENCODE portal is busy (status 503)") == 1 and "Traceback" not in failed.output
     listed = CliRunner().invoke(main, ["list", "--site", str(site.path), "--json"])
     assert [record["uid"] for record in json.loads(listed.stdout)] == [ONE]
 

@@ -68,8 +68,8 @@ def test_a_folder_that_any_web_server_can_show(hub_site: Site, tmp_path: Path, h
     for url in urls - {"https://data.example.org/far.bigWig"}:
         file = at(out, url)
         assert file.is_symlink() == (not how)
-        with pyBigWig.open(str(file)) as opened:
-            assert opened.chroms() == SIZES
+        with pyBigWig.open(str(file)) as bigwig:
+            assert bigwig.chroms() == SIZES
     assert not (out / "own" / "trackDb.txt").exists()
     assert out.stat().st_mode & 0o777 == 0o755
     assert "1 left out: its file is gone." in done.stderr
@@ -77,11 +77,11 @@ def test_a_folder_that_any_web_server_can_show(hub_site: Site, tmp_path: Path, h
 
 
 def test_links_as_json(hub_site: Site, tmp_path: Path) -> None:
-    told = json.loads(hub(hub_site, tmp_path / "out", "--json").stdout)
-    assert told["tracks"] == 7
-    assert {left["uid"] for left in told["left_out"]} == LEFT_OUT
-    assert told["links"]["own"].keys() == {"jbrowse"}
-    ucsc = parse_qs(urlsplit(told["links"]["hg38"]["ucsc"]).query)
+    output = json.loads(hub(hub_site, tmp_path / "out", "--json").stdout)
+    assert output["tracks"] == 7
+    assert {left["uid"] for left in output["left_out"]} == LEFT_OUT
+    assert output["links"]["own"].keys() == {"jbrowse"}
+    ucsc = parse_qs(urlsplit(output["links"]["hg38"]["ucsc"]).query)
     assert ucsc == {"db": ["hg38"], "hubUrl": [f"{BASE}/hub.txt"]}
 
 
@@ -100,7 +100,7 @@ def test_a_view_and_some_tilesets(hub_site: Site, tmp_path: Path) -> None:
         (("nosuch",), "No tileset 'nosuch'"),
         (("--view", "nosuch"), "No view 'nosuch'"),
         (("--assembly", "hg99"), "No assembly 'hg99'"),
-        (("--url", "lab.example.org/hub"), "one reads https://lab.example.org/hub"),
+        (("--url", "lab.example.org/hub"), "such as https://lab.example.org/hub"),
         (("--view", "x", "peaks"), "Give uids or --view"),
     ],
 )
@@ -114,7 +114,7 @@ def test_what_cannot_be_written(hub_site: Site, tmp_path: Path, words: tuple[str
 def test_whole_or_not_at_all(hub_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "there").mkdir()
     done = hub(hub_site, tmp_path / "there")
-    assert "is there already" in done.stderr
+    assert "exists already" in done.stderr
     monkeypatch.setattr("shutil.copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     done = hub(hub_site, tmp_path / "full", "--copy")
     assert "No space left on device" in done.stderr

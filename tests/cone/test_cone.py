@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.tolerance import FLOAT64, MOST, assert_close, tolerance
-from trackserver.cone.cone import Change, Cone, Cones, Reached
-from trackserver.cone.cone import Reference as ReferenceView
+from tests.tolerance import FLOAT64, MAX_TOLERANCE, assert_close, tolerance
+from trackserver.cone.cone import Cone, Cones, ReachedBins, ReferenceView, WindowEdit
 from trackserver.errors import InvalidRequest
 from trackserver.genome.sequence import Codes, one_hot
 from trackserver.models import (
@@ -119,26 +118,26 @@ def window(length: int, seed: int = 0) -> Codes:
     return codes
 
 
-def changed(reference: Codes, change: Change) -> Codes:
+def changed(reference: Codes, change: WindowEdit) -> Codes:
     alternative = reference.copy()
     alternative[change.start : change.start + len(change.codes)] = change.codes
     return alternative
 
 
-def substitution(reference: Codes, start: int, n: int = 1, by: int = 1) -> Change:
+def substitution(reference: Codes, start: int, n: int = 1, by: int = 1) -> WindowEdit:
     """All `n` bases from a place on become others."""
-    return Change(start, (reference[start : start + n] % 4 + by).astype(np.uint8) % 4)
+    return WindowEdit(start, (reference[start : start + n] % 4 + by).astype(np.uint8) % 4)
 
 
-def haplotype(reference: Codes, *places: int) -> Change:
+def haplotype(reference: Codes, *places: int) -> WindowEdit:
     """Single bases of a stretch become others, those between them stay."""
     alternative = reference[min(places) : max(places) + 1].copy()
     for place in places:
         alternative[place - min(places)] = (alternative[place - min(places)] + 1) % 4
-    return Change(min(places), alternative)
+    return WindowEdit(min(places), alternative)
 
 
-def changes_of(reference: Codes) -> list[Change]:
+def changes_of(reference: Codes) -> list[WindowEdit]:
     last, middle = len(reference) - 1, len(reference) // 2
     places = [middle, middle + 1, middle - 1, 0, 1, last, last - 1, middle + 20, middle + 25, last // 3, 7]
     singles = [substitution(reference, place, by=1 + i % 3) for i, place in enumerate(places)]
@@ -147,12 +146,12 @@ def changes_of(reference: Codes) -> list[Change]:
         haplotype(reference, middle, middle + 1, middle + 40),
         haplotype(reference, last - 30, last),
         substitution(reference, 0, 5),
-        Change(middle - 3, np.full(6, 4, np.uint8)),  # what was known is not
+        WindowEdit(middle - 3, np.full(6, 4, np.uint8)),  # what was known is not
     ]
     return singles + several
 
 
-def alternative_of(cone: Cone, reached: Reached) -> np.ndarray:
+def alternative_of(cone: Cone, reached: ReachedBins) -> np.ndarray:
     values = cone.ref.copy()
     values[:, reached.first : reached.first + reached.alt.shape[1]] = reached.alt
     return values
@@ -161,7 +160,7 @@ def alternative_of(cone: Cone, reached: Reached) -> np.ndarray:
 def check(
     asked: Predictor,
     reference: Codes,
-    changes: Sequence[Change],
+    changes: Sequence[WindowEdit],
     batch_size: int | None = None,
     weights: nn.Module | None = None,
 ) -> Cone:
@@ -170,12 +169,14 @@ def check(
     np.testing.assert_array_equal(cone.ref, asked.predict(reference[None])[0])
     full = asked.predict(np.stack([changed(reference, change) for change in changes]))
     scale = np.abs(full).max()
-    found = list(cone.alternatives(changes, batch_size) if batch_size else cone.alternatives(changes))
+    found = list(cone.predict_edits(changes, batch_size) if batch_size else cone.predict_edits(changes))
     assert len(found) == len(changes)
     for values, reached in zip(full, found, strict=True):
         assert reached.alt.dtype == np.float32
         assert_close(alternative_of(cone, reached), values, weights or asked.module, scale=scale)
-    assert any(np.abs(values - cone.ref).max() > 20 * MOST * scale for values in full)  # there is something to find
+    assert any(
+        np.abs(values - cone.ref).max() > 20 * MAX_TOLERANCE * scale for values in full
+    )  # there is something to find
     return cone
 
 
@@ -194,10 +195,10 @@ def test_the_batch_size_changes_nothing(case: Case, monkeypatch: pytest.MonkeyPa
     # No architecture here is run on whole windows, or its reference twice.
     monkeypatch.delattr(Predictor, "run")
     monkeypatch.delattr(ReferenceView, "run")
-    alone = list(cone.alternatives(changes, batch_size=1))
+    alone = list(cone.predict_edits(changes, batch_size=1))
     scale = np.abs(cone.ref).max()
     for size in (3, 100):
-        for one, other in zip(alone, cone.alternatives(changes, size), strict=True):
+        for one, other in zip(alone, cone.predict_edits(changes, size), strict=True):
             assert (one.first, one.alt.shape) == (other.first, other.alt.shape)
             assert_close(other.alt, one.alt, cone.predictor.module, scale=scale)
 
@@ -208,10 +209,10 @@ def test_what_is_equal_to_the_reference_reaches_nothing(case: Case, ensemble: En
     reference = window(case.window)
     cone = Cone(predictor(case, ensemble), reference)
     middle = case.window // 2
-    equal = [Change(start, reference[start : start + n].copy()) for start, n in ((0, 1), (middle, 30), (middle, 1))]
+    equal = [WindowEdit(start, reference[start : start + n].copy()) for start, n in ((0, 1), (middle, 30), (middle, 1))]
     # Codes above 4 are N as well.
-    equal.append(Change(0, np.full(3, 9, np.uint8)))
-    *nothing, something = cone.alternatives([*equal, substitution(reference, middle)])
+    equal.append(WindowEdit(0, np.full(3, 9, np.uint8)))
+    *nothing, something = cone.predict_edits([*equal, substitution(reference, middle)])
     assert [reached.alt.shape for reached in nothing] == [(case.tracks, 0)] * len(equal)
     assert something.alt.shape[0] == case.tracks and something.alt.shape[1] > 0
 
@@ -227,7 +228,7 @@ def test_what_a_local_network_reaches_is_short_and_holds_all_that_differs(case: 
     with torch.inference_mode():
         values = precise(torch.from_numpy(one_hot(rows, 0.25)).double()).numpy()
     rounding = tolerance(precise, FLOAT64) * np.abs(values).max()
-    for alternative, reached, change in zip(values[1:], cone.alternatives(changes, 4), changes, strict=True):
+    for alternative, reached, change in zip(values[1:], cone.predict_edits(changes, 4), changes, strict=True):
         differs = np.flatnonzero((np.abs(alternative - values[0]) > rounding).any(0))
         n = reached.alt.shape[1]
         assert not len(differs) or (reached.first <= differs[0] and differs[-1] < reached.first + n)
@@ -246,7 +247,7 @@ def test_far_from_what_is_kept_nothing_is_reached(case: Case) -> None:
                      cropped.card.tracks, {}, "")  # fmt: skip
     cone = Cone(Predictor(card, module, "cpu"), reference)
     changes = [substitution(reference, place) for place in (0, case.window - 1, case.window // 2, 3)]
-    empty, other, middle, again = cone.alternatives(changes)
+    empty, other, middle, again = cone.predict_edits(changes)
     assert empty.alt.shape[1] == other.alt.shape[1] == again.alt.shape[1] == 0 < middle.alt.shape[1]
 
 
@@ -267,9 +268,9 @@ def test_what_a_shift_moves_out_of_the_window_changes_nothing_there() -> None:
     case = next(case for case in CASES if case.name == "deepsea")
     reference = np.random.default_rng(0).integers(0, 4, case.window, dtype=np.uint8)
     last = [substitution(reference, case.window - 1)]
-    (reached,) = Cone(predictor(case, Ensemble(shifts=(3,))), reference).alternatives(last)
+    (reached,) = Cone(predictor(case, Ensemble(shifts=(3,))), reference).predict_edits(last)
     assert reached.alt.shape[1] == 0
-    (reached,) = Cone(predictor(case, Ensemble(shifts=(-3, 3))), reference).alternatives(last)
+    (reached,) = Cone(predictor(case, Ensemble(shifts=(-3, 3))), reference).predict_edits(last)
     assert reached.alt.shape[1] == 1
     check(predictor(case, Ensemble(shifts=(-3, 3))), reference, changes_of(reference))
 
@@ -414,7 +415,7 @@ def test_any_network_works(name: str, ensemble: Ensemble) -> None:
     reference = window(length)
     cone = check(asked, reference, changes_of(reference), batch_size=batch)
     if name == "local":
-        assert all(reached.alt.shape[1] < bins / 2 for reached in cone.alternatives(changes_of(reference)[:5]))
+        assert all(reached.alt.shape[1] < bins / 2 for reached in cone.predict_edits(changes_of(reference)[:5]))
 
 
 def test_an_exported_program_has_a_cone_too(tmp_path: Path) -> None:
@@ -429,15 +430,15 @@ def test_an_exported_program_has_a_cone_too(tmp_path: Path) -> None:
     asked = predictor(Case("own", lambda: read_export(tmp_path / "p"), 400, 0, 4), FORWARD, read_export(tmp_path / "p"))
     reference = window(400)
     cone = check(asked, reference, changes_of(reference), weights=inner)
-    assert all(reached.alt.shape[1] <= 3 for reached in cone.alternatives(changes_of(reference)[:5]))
+    assert all(reached.alt.shape[1] <= 3 for reached in cone.predict_edits(changes_of(reference)[:5]))
 
 
 def test_only_what_is_read_again_is_kept() -> None:
     """Not what a pool makes smaller at once: of the activations at full length only the input's."""
     case = next(case for case in CASES if case.name == "basenji2")
     cone = Cone(predictor(case), window(case.window))
-    list(cone.alternatives(changes_of(cone.reference)))
-    sizes = [tuple(kept.shape) for kept in cone._views[0]._record.kept.values()]  # type: ignore[union-attr]
+    list(cone.predict_edits(changes_of(cone.reference)))
+    sizes = [tuple(stored.shape) for stored in cone._views[0]._record.activations.values()]  # type: ignore[union-attr]
     assert [size for size in sizes if size[0] == case.window] == [(case.window, 4)]
     assert cone.nbytes <= 4 * sum(map(np.prod, sizes)) + cone.ref.nbytes
 
@@ -468,4 +469,4 @@ def test_wrong_questions_are_refused() -> None:
     cone = Cone(predictor(case), window(case.window))
     for start, n in ((-1, 1), (case.window, 1), (case.window - 1, 2), (5, 0)):
         with pytest.raises(InvalidRequest):
-            list(cone.alternatives([Change(start, np.zeros(n, np.uint8))]))
+            list(cone.predict_edits([WindowEdit(start, np.zeros(n, np.uint8))]))

@@ -60,8 +60,8 @@ def test_the_gene_table_is_the_same_bytes_each_time(small, tmp_path):
     assert all(line.count("\t") == 15 for line in gzip.open(tmp_path / "one.gz", "rt"))
 
 
-def test_measured_tracks_read_back_bin_by_bin(small, tmp_path):
-    paths = files.write_measured(small, tmp_path)
+def test_observed_tracks_read_back_bin_by_bin(small, tmp_path):
+    paths = files.write_observed(small, tmp_path)
     assert len({path.name for path in paths}) == len(TRACKS)
     assert all("synthetic" in path.name for path in paths)
     for number, path in enumerate(paths):
@@ -70,4 +70,4 @@ def test_measured_tracks_read_back_bin_by_bin(small, tmp_path):
             values = bigwig.values("chrS3", 0, small.assembly.chromsizes["chrS3"], numpy=True)
         bins = values.reshape(-1, BIN_WIDTH)
         assert (bins == bins[:, :1]).all()
-        np.testing.assert_allclose(bins[:, 0], small.measured["chrS3"][number], rtol=STORED)
+        np.testing.assert_allclose(bins[:, 0], small.observed["chrS3"][number], rtol=STORED)

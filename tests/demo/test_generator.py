@@ -23,7 +23,7 @@ def test_the_same_seed_gives_the_same_genome(small):
     for one, other in zip(small.chromosomes, again.chromosomes, strict=True):
         np.testing.assert_array_equal(one.codes, other.codes)
         np.testing.assert_array_equal(one.masked, other.masked)
-        np.testing.assert_array_equal(small.measured[one.name], again.measured[one.name])
+        np.testing.assert_array_equal(small.observed[one.name], again.observed[one.name])
     assert small.genes == again.genes
 
 
@@ -121,17 +121,17 @@ def test_folds_cover_each_base_once_and_hold_out_the_third_chromosome(genome):
 
 
 def test_measurements_are_the_truth_and_noise(genome):
-    truth, measured = genome.truth[TEST_CHROM], genome.measured[TEST_CHROM]
-    assert measured.shape == truth.shape == (len(TRACKS), SIZES[TEST_CHROM] // BIN_WIDTH)
-    assert measured.dtype == np.float32
-    np.testing.assert_allclose(measured.mean(axis=1), truth.mean(axis=1), rtol=0.01)
-    for seen, known in zip(measured, truth, strict=True):
+    truth, observed = genome.truth[TEST_CHROM], genome.observed[TEST_CHROM]
+    assert observed.shape == truth.shape == (len(TRACKS), SIZES[TEST_CHROM] // BIN_WIDTH)
+    assert observed.dtype == np.float32
+    np.testing.assert_allclose(observed.mean(axis=1), truth.mean(axis=1), rtol=0.01)
+    for seen, known in zip(observed, truth, strict=True):
         assert 0.98 < np.corrcoef(seen, known)[0, 1] < 0.9999
 
 
 def test_measured_peaks_lie_where_the_truth_has_them(genome):
-    truth, measured = genome.truth[TEST_CHROM][0], genome.measured[TEST_CHROM][0]
-    shifts = [np.corrcoef(np.roll(measured, by), truth)[0, 1] for by in (-1, 0, 1)]
+    truth, observed = genome.truth[TEST_CHROM][0], genome.observed[TEST_CHROM][0]
+    shifts = [np.corrcoef(np.roll(observed, by), truth)[0, 1] for by in (-1, 0, 1)]
     assert np.argmax(shifts) == 1
 
 

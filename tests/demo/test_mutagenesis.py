@@ -51,7 +51,7 @@ def shown(genome: SyntheticGenome) -> Showcase:
 
 
 @pytest.fixture(scope="module")
-def found(predictor: Predictor, fasta: Genome, genome: SyntheticGenome, shown: Showcase) -> Mutagenesis:
+def result(predictor: Predictor, fasta: Genome, genome: SyntheticGenome, shown: Showcase) -> Mutagenesis:
     locus = enhancer(shown)
     return mutagenesis(predictor, fasta, genome.assembly, locus, Cones(1 << 29))
 
@@ -71,47 +71,47 @@ def planted(shown: Showcase, locus: Locus) -> np.ndarray:
     return places
 
 
-def test_the_planted_sites_carry_the_largest_effects(found: Mutagenesis, shown: Showcase) -> None:
+def test_the_planted_sites_carry_the_largest_effects(result: Mutagenesis, shown: Showcase) -> None:
     """E-box and GATA site together, of the erythroid-like DNase track: nearly every letter of the logo is theirs."""
-    sites = planted(shown, found.locus)
+    sites = planted(shown, result.locus)
     assert 10 < sites.sum() < len(sites) / 2
-    importance = found.importance[found.tracks.index(DNASE)]
+    importance = result.importance[result.tracks.index(DNASE)]
     tallest = np.argsort(-importance)[: int(sites.sum()) - 2]  # the last letter of a GATA site is loosely kept
     assert sites[tallest].mean() >= 0.9
     assert importance[sites].mean() > 10 * np.abs(importance[~sites]).mean()
-    assert (np.abs(found.map[DNASE])[:, ~sites].max(axis=0) < 0.3 * importance[sites].max()).mean() > 0.9
+    assert (np.abs(result.map[DNASE])[:, ~sites].max(axis=0) < 0.3 * importance[sites].max()).mean() > 0.9
 
 
-def test_the_other_cells_do_not_mind(found: Mutagenesis, shown: Showcase) -> None:
-    sites = planted(shown, found.locus)
-    erythroid, lymphoid = found.importance[DNASE][sites], found.importance[LYMPHOID][sites]
+def test_the_other_cells_do_not_mind(result: Mutagenesis, shown: Showcase) -> None:
+    sites = planted(shown, result.locus)
+    erythroid, lymphoid = result.importance[DNASE][sites], result.importance[LYMPHOID][sites]
     assert np.abs(lymphoid).mean() < 0.2 * erythroid.mean()
 
 
 def test_a_preview_finds_the_same_sites(
-    predictor: Predictor, fasta: Genome, genome: SyntheticGenome, found: Mutagenesis, shown: Showcase
+    predictor: Predictor, fasta: Genome, genome: SyntheticGenome, result: Mutagenesis, shown: Showcase
 ) -> None:
-    rough = preview(predictor, fasta, genome.assembly, found.locus)
-    assert np.corrcoef(rough.importance[DNASE], found.importance[DNASE])[0, 1] > 0.6
-    sites = planted(shown, found.locus)
+    rough = preview(predictor, fasta, genome.assembly, result.locus)
+    assert np.corrcoef(rough.importance[DNASE], result.importance[DNASE])[0, 1] > 0.6
+    sites = planted(shown, result.locus)
     tallest = np.argsort(-rough.importance[DNASE])[: int(sites.sum()) // 2]
     assert sites[tallest].mean() >= 0.8
 
 
 def test_breaking_a_gata_site_shows_in_its_own_tracks_first(
-    predictor: Predictor, fasta: Genome, genome: SyntheticGenome, found: Mutagenesis, shown: Showcase
+    predictor: Predictor, fasta: Genome, genome: SyntheticGenome, result: Mutagenesis, shown: Showcase
 ) -> None:
     """Accessibility, GATA1 binding and the mark of the erythroid-like cells; CTCF and the other cells come last."""
-    said = effect(predictor, fasta, genome.assembly, [shown.variant])
-    ranked = rank(said)
+    text = effect(predictor, fasta, genome.assembly, [shown.variant])
+    ranked = rank(text)
     assert {scores.index for scores in ranked[:2]} == {DNASE, GATA1}
     assert ranked[0].log2fc < -5 * NOTABLE
     assert (
         max(abs(scores.log2fc) for scores in ranked if "lymphoid" in predictor.card.tracks[scores.index].name) < NOTABLE
     )
-    at, base = shown.variant.start - found.locus.start, BASES.index(shown.variant.alt)
+    at, base = shown.variant.start - result.locus.start, BASES.index(shown.variant.alt)
     for scores in ranked:  # the map has the same number; its window may lie some bins aside
-        assert found.map[scores.index, base, at] == pytest.approx(scores.log2fc, abs=1e-3)
+        assert result.map[scores.index, base, at] == pytest.approx(scores.log2fc, abs=1e-3)
 
 
 def test_a_base_far_from_all_that_was_planted_is_called_neutral(
@@ -124,10 +124,10 @@ def test_a_base_far_from_all_that_was_planted_is_called_neutral(
     assert gaps.max() > 2 * REACH
     for at in range(middle - 30, middle + 30, 15):
         ref = int(chromosome.codes[at])
-        said = effect(
+        text = effect(
             predictor, fasta, genome.assembly, [Variant(TEST_CHROM, at + 1, BASES[ref], BASES[(ref + 2) % 4])]
         )
-        assert max(abs(scores.log2fc) for scores in rank(said)) < NOTABLE
+        assert max(abs(scores.log2fc) for scores in rank(text)) < NOTABLE
 
 
 def test_the_synthetic_genome_is_what_is_asked_about(predictor: Predictor, genome: SyntheticGenome) -> None:

@@ -1,16 +1,16 @@
-"""The shipped weights against the known truth; a part of what benchmarks/demo_truth.py measures in full."""
+"""The shipped weights against the known truth: a part of what benchmarks/demo_truth.py measures in full."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import demo_evaluation as evaluation
 import numpy as np
 import pytest
+from demo_evaluation import Model
 
 from trackserver import demo
-from trackserver.demo import evaluate
-from trackserver.demo.evaluate import Model
 from trackserver.demo.generator import TEST_CHROM, showcase
 from trackserver.demo.grammar import BIN_WIDTH, TRACKS, truth
 from trackserver.genome.locus import Locus
@@ -60,20 +60,20 @@ def test_the_recipe_is_the_one_the_weights_were_trained_with(predictor):
 
 
 def test_the_signal_is_recovered(model, genome):
-    rows = evaluate.signal_recovery(model, genome, TEST_CHROM)
+    rows = evaluation.signal_recovery(model, genome, TEST_CHROM)
     assert min(row.ratio for row in rows) >= 0.92
     assert np.mean([row.ratio for row in rows]) >= 0.92
 
 
 def test_the_effects_of_substitutions_in_planted_sites_are_recovered(model, genome):
-    rows = evaluate.site_effects(model, genome, TEST_CHROM, sites=600)
+    rows = evaluation.site_effects(model, genome, TEST_CHROM, sites=600)
     assert {row.track: round(row.r, 3) for row in rows if row.r < 0.9} == {}
     assert min(row.sites for row in rows) >= 40
 
 
 def test_the_effects_of_all_substitutions_are_recovered(model, genome):
-    drawn = evaluate.some_elements(genome.chromosome(TEST_CHROM), 20)
-    rows = evaluate.substitution_effects(model, genome, drawn, every=7)
+    elements = evaluation.draw_elements(genome.chromosome(TEST_CHROM), 20)
+    rows = evaluation.substitution_effects(model, genome, elements, every=7)
     assert rows[-1].r >= 0.9
 
 
@@ -83,20 +83,20 @@ def test_a_single_planted_peak_lies_in_one_bin_of_truth_measurement_and_predicti
     for at in (8_192 + 9, 8_192 + 32 * 7 + 9):  # the middle of a bin
         planted = codes.copy()
         planted[at : at + len(site)] = site
-        known = truth(planted) - truth(codes)
-        said = model.predict(planted[None])[0] - model.predict(codes[None])[0]
-        counted = np.random.default_rng(6).poisson(100 * truth(planted)[0]) / 100
-        assert known[0].argmax() == said[0].argmax() + model.crop // BIN_WIDTH == (at + len(site) // 2) // BIN_WIDTH
-        assert (counted - truth(codes)[0]).argmax() == (at + len(site) // 2) // BIN_WIDTH
+        true = truth(planted) - truth(codes)
+        predicted = model.predict(planted[None])[0] - model.predict(codes[None])[0]
+        observed = np.random.default_rng(6).poisson(100 * truth(planted)[0]) / 100
+        assert true[0].argmax() == predicted[0].argmax() + model.crop // BIN_WIDTH == (at + len(site) // 2) // BIN_WIDTH
+        assert (observed - truth(codes)[0]).argmax() == (at + len(site) // 2) // BIN_WIDTH
 
 
 def test_the_showcase_variant_does_what_its_sentence_says(model, genome):
-    shown = showcase(genome)
+    example = showcase(genome)
     codes = genome.chromosome(TEST_CHROM).codes
-    around = Locus(TEST_CHROM, shown.variant.start // BIN_WIDTH * BIN_WIDTH - 4_096, 0)
+    around = Locus(TEST_CHROM, example.variant.start // BIN_WIDTH * BIN_WIDTH - 4_096, 0)
     window = Locus(TEST_CHROM, around.start, around.start + 8_192)
     reference = codes[window.start : window.end]
-    pair = model.predict(np.stack([reference, shown.variant.apply(reference, window)]))
+    pair = model.predict(np.stack([reference, example.variant.apply(reference, window)]))
     near = slice(128 - 5 - model.crop // BIN_WIDTH, 128 + 6 - model.crop // BIN_WIDTH)
     ref, alt = pair[:, :, near].sum(axis=2)
     assert alt[1] < 0.6 * ref[1]
@@ -106,8 +106,8 @@ def test_the_showcase_variant_does_what_its_sentence_says(model, genome):
 @pytest.mark.slow
 def test_the_benchmark_runs():
     script = HERE.parents[1] / "benchmarks" / "demo_truth.py"
-    asked = [sys.executable, str(script), "--json", "--elements", "1", "--sites", "60"]
-    found = json.loads(subprocess.run(asked, capture_output=True, check=True, text=True).stdout)
-    assert found["mean_ratio"] >= 0.92
-    assert [row["track"] for row in found["sites"]] == [track.name for track in TRACKS]
-    assert len(found["substitutions"]) == len(TRACKS) + 1
+    command = [sys.executable, str(script), "--json", "--elements", "1", "--sites", "60"]
+    results = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert results["mean_ratio"] >= 0.92
+    assert [row["track"] for row in results["sites"]] == [track.name for track in TRACKS]
+    assert len(results["substitutions"]) == len(TRACKS) + 1

@@ -14,7 +14,7 @@ from tests.variants.test_effect import snv
 from trackserver.catalogue.site import Site
 from trackserver.cli import main
 from trackserver.effects import background, effects
-from trackserver.effects.background import Draws, build
+from trackserver.effects.background import DrawOptions, build
 from trackserver.effects.question import EffectRequest, effect_question
 from trackserver.errors import DataError, InvalidRequest
 from trackserver.genome.locus import Locus
@@ -24,14 +24,18 @@ from trackserver.models import registry
 from trackserver.models.card import read_card, write_card
 from trackserver.predict.ensemble import Ensemble
 from trackserver.variants.effect import effect, input_window
-from trackserver.variants.random_variants import Draw, cell_of
+from trackserver.variants.random_variants import RandomVariants, cell_of
 from trackserver.variants.scores import Background, rank
 
 
-def draw(site: Site, regions: list[Locus] | None = None, seed: int = 1, per_window: int = 4, **changes: str) -> Draw:
+def draw(
+    site: Site, regions: list[Locus] | None = None, seed: int = 1, per_window: int = 4, **changes: str
+) -> RandomVariants:
     assembly = site.assembly("tiny")
     card = replace(registry.card(site.models, "random"), **changes)  # type: ignore[arg-type]
-    return Draw(site.reference("tiny").genome, assembly, card, regions or whole_genome(assembly), seed, per_window)
+    return RandomVariants(
+        site.reference("tiny").genome, assembly, card, regions or whole_genome(assembly), seed, per_window
+    )
 
 
 # --- Drawing ---------------------------------------------------------------------------------------------------------
@@ -59,8 +63,8 @@ def test_variants_are_substitutions_of_known_bases_that_share_windows(shared_sit
 def test_a_cell_is_all_that_has_the_window(shared_site: Site) -> None:
     assembly, card = shared_site.assembly("tiny"), registry.card(shared_site.models, "random")
     for start in range(19_000, 21_000, 97):
-        place = Locus("chrA", start, start + 1)
-        cell = cell_of(card, place, 70_000)
+        base = Locus("chrA", start, start + 1)
+        cell = cell_of(card, base, 70_000)
         windows = [
             input_window(card, [replace(snv(shared_site, "chrA", 20_011), position=at + 1)], assembly)
             for at in (cell.start - 1, cell.start, start, cell.end - 1, cell.end)
@@ -73,12 +77,13 @@ def test_uniform_over_the_known_bases_of_regions(shared_site: Site) -> None:
     """ChrB's first 3 kb are N: 200 bases of a region are known, of another 400, and each is drawn as often."""
     regions = [Locus("chrB", 2_800, 3_200), Locus("chrB", 20_000, 20_400)]
     drawn = draw(shared_site, regions, per_window=3)
-    places = [drawn.variant(number).start for number in range(6_000)]
-    assert all(any(region.start <= place < region.end for region in regions) for place in places)
+    positions = [drawn.variant(number).start for number in range(6_000)]
+    assert all(any(region.start <= position < region.end for region in regions) for position in positions)
     assert all(
-        shared_site.reference("tiny").genome.codes(Locus("chrB", place, place + 1))[0] != N for place in places[:50]
+        shared_site.reference("tiny").genome.codes(Locus("chrB", position, position + 1))[0] != N
+        for position in positions[:50]
     )
-    counts = Counter(place // 100 for place in places)
+    counts = Counter(position // 100 for position in positions)
     assert set(counts) == {30, 31, 200, 201, 202, 203}
     for count in counts.values():
         assert count == pytest.approx(1_000, abs=200)  # three of a window are drawn together: wider than one by one
@@ -102,27 +107,27 @@ def test_where_nothing_is_known(shared_site: Site) -> None:
 
 
 def arrays(site: Site) -> tuple[np.ndarray, np.ndarray]:
-    (place,) = (site.path / "backgrounds").iterdir()
-    return np.load(place / "sizes.npy"), np.load(place / "activities.npy")
+    (folder,) = (site.path / "backgrounds").iterdir()
+    return np.load(folder / "sizes.npy"), np.load(folder / "activities.npy")
 
 
 def test_rows_are_the_sorted_scores_of_its_variants(site: Site) -> None:
-    made = build(site, "random", "tiny", Draws(10, per_window=4))
+    description = build(site, "random", "tiny", DrawOptions(10, per_window=4))
     sizes, activities = arrays(site)
-    assert (sizes.shape, sizes.dtype, made["n"], made["regions"]) == ((3, 10), np.float32, 10, None)
+    assert (sizes.shape, sizes.dtype, description["n"], description["regions"]) == ((3, 10), np.float32, 10, None)
     from trackserver.predict.engine import load_predictor
 
     predictor, drawn = load_predictor(site.models, "random"), draw(site)
-    place = site.reference("tiny").genome, site.assembly("tiny")
-    scored = [effect(predictor, *place, [drawn.variant(number)]).scores for number in range(10)]
-    for held, name in ((sizes, "size"), (activities, "activity")):
+    reference = site.reference("tiny").genome, site.assembly("tiny")
+    scored = [effect(predictor, *reference, [drawn.variant(number)]).scores for number in range(10)]
+    for rows, name in ((sizes, "size"), (activities, "activity")):
         expected = np.sort([one[name] for one in scored], axis=0).T
-        assert_close(held, expected, predictor.module, scale=max(1, expected.max()))
-    assert json.loads(json.dumps(made, allow_nan=False)) == made
+        assert_close(rows, expected, predictor.module, scale=max(1, expected.max()))
+    assert json.loads(json.dumps(description, allow_nan=False)) == description
 
 
 def test_chunks_and_a_stop_change_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    build(site, "random", "tiny", Draws(13, per_window=4))
+    build(site, "random", "tiny", DrawOptions(13, per_window=4))
     whole = arrays(site)
     monkeypatch.setattr(background, "CHUNK", 5)
 
@@ -134,10 +139,10 @@ def test_chunks_and_a_stop_change_nothing(site: Site, monkeypatch: pytest.Monkey
             raise Stopped
 
     with pytest.raises(Stopped):
-        build(site, "random", "tiny", Draws(13, per_window=4), report=stop)
+        build(site, "random", "tiny", DrawOptions(13, per_window=4), report=stop)
     np.testing.assert_array_equal(arrays(site)[0], whole[0])  # what was there before stays until another is whole
     seen: list[int] = []
-    build(site, "random", "tiny", Draws(13, per_window=4), resume=True, report=lambda done, _: seen.append(done))
+    build(site, "random", "tiny", DrawOptions(13, per_window=4), resume=True, report=lambda done, _: seen.append(done))
     assert seen[:2] == [5, 6]
     for old, new in zip(whole, arrays(site), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -145,27 +150,27 @@ def test_chunks_and_a_stop_change_nothing(site: Site, monkeypatch: pytest.Monkey
 
 
 def test_of_some_tracks_and_some_regions(site: Site) -> None:
-    made = build(site, "random", "tiny", Draws(4, regions=[Locus("chrA", 0, 50_000)]), selection="2")
-    assert (made["tracks"], made["regions"]) == ([2], {"count": 1, "bases": 50_000})
+    description = build(site, "random", "tiny", DrawOptions(4, regions=[Locus("chrA", 0, 50_000)]), selection="2")
+    assert (description["tracks"], description["regions"]) == ([2], {"count": 1, "bases": 50_000})
     found = effects.compute(
         site, effect_question(site, EffectRequest("random", "tiny", [str(snv(site, "chrB", 10_000))]))
     )
     known = {track["index"]: track["effect_percentile"] for track in found["tracks"]}
     assert (known[0], known[1], known[2] is not None) == (None, None, True)
     with pytest.raises(InvalidRequest, match="not for hg38"):
-        build(site, "random", "hg38", Draws(2000))
+        build(site, "random", "hg38", DrawOptions(2000))
 
 
-# --- Held against effects --------------------------------------------------------------------------------------------
+# --- Percentiles -----------------------------------------------------------------------------------------------------
 
 
 def test_percentiles_of_a_known_distribution() -> None:
     sizes = np.tile(np.arange(100, dtype=np.float32), (2, 1))
-    held = Background((4, 7), sizes, sizes * 10)
-    assert held.percentiles(7, 50.0, 50.0) == (50.0, 5.0)
-    assert held.percentiles(4, -1.0, 1e6) == (0.0, 100.0)
-    assert held.percentiles(4, 0.5, 995.0) == (1.0, 100.0)
-    assert held.percentiles(5, 1.0, 1.0) is None
+    background_of_two = Background((4, 7), sizes, sizes * 10)
+    assert background_of_two.percentiles(7, 50.0, 50.0) == (50.0, 5.0)
+    assert background_of_two.percentiles(4, -1.0, 1e6) == (0.0, 100.0)
+    assert background_of_two.percentiles(4, 0.5, 995.0) == (1.0, 100.0)
+    assert background_of_two.percentiles(5, 1.0, 1.0) is None
     with pytest.raises(DataError, match="as many rows"):
         Background((1,), sizes, sizes)
 
@@ -185,24 +190,24 @@ def test_ranks_say_percentiles_where_there_is_a_background(shared_site: Site) ->
 
 
 def test_only_the_background_of_exactly_this_question_counts(site: Site) -> None:
-    def percentiles(**how: object) -> set[bool]:
+    def percentiles(**options: object) -> set[bool]:
         question = effect_question(
             site,
             EffectRequest.from_fields(
-                {"model": "random", "assembly": "tiny", "variants": [str(snv(site, "chrB", 10_000))], **how}
+                {"model": "random", "assembly": "tiny", "variants": [str(snv(site, "chrB", 10_000))], **options}
             ),
         )  # type: ignore[arg-type]
         effects.compute(site, question)
-        found = effects.stored(site, question.id) or pytest.fail("not kept")
+        found = effects.stored_effect(site, question.id) or pytest.fail("not stored")
         assert (found["provenance"]["background"] is not None) == (found["tracks"][0]["size"] is not None and all(
             track["effect_percentile"] is not None for track in found["tracks"]))  # fmt: skip
         return {track["effect_percentile"] is not None for track in found["tracks"]}
 
     assert percentiles() == {False}
-    build(site, "random", "tiny", Draws(4))
+    build(site, "random", "tiny", DrawOptions(4))
     assert percentiles() == {True}  # of an effect that was there before, too
     assert percentiles(ensemble=["rc"]) == {False}
-    build(site, "random", "tiny", Draws(4), ensemble=Ensemble(both_strands=True))
+    build(site, "random", "tiny", DrawOptions(4), ensemble=Ensemble(both_strands=True))
     assert percentiles(ensemble=["rc"]) == {True}
     path = site.models / "random" / "weights.safetensors"
     data = bytearray(path.read_bytes())
@@ -219,8 +224,8 @@ def test_a_background_that_was_made_anew_counts_at_once(site: Site) -> None:
     question = effect_question(site, EffectRequest("random", "tiny", [str(snv(site, "chrB", 10_000))]))
     effects.compute(site, question)
     for n in (3, 5):
-        build(site, "random", "tiny", Draws(n))
-        found = effects.stored(site, question.id) or pytest.fail("not kept")
+        build(site, "random", "tiny", DrawOptions(n))
+        found = effects.stored_effect(site, question.id) or pytest.fail("not stored")
         assert found["provenance"]["background"]["n"] == n
         sizes, _ = arrays(site)
         for track in found["tracks"]:
@@ -229,11 +234,11 @@ def test_a_background_that_was_made_anew_counts_at_once(site: Site) -> None:
 
 
 def test_a_damaged_background_is_named(site: Site) -> None:
-    build(site, "random", "tiny", Draws(3))
-    (place,) = (site.path / "backgrounds").iterdir()
-    (place / "sizes.npy").write_bytes(b"x")
+    build(site, "random", "tiny", DrawOptions(3))
+    (folder,) = (site.path / "backgrounds").iterdir()
+    (folder / "sizes.npy").write_bytes(b"x")
     question = effect_question(site, EffectRequest("random", "tiny", [str(snv(site, "chrB", 10_000))]))
-    with pytest.raises(DataError, match="make it anew"):
+    with pytest.raises(DataError, match="compute it again"):
         effects.compute(site, question)
 
 

@@ -36,9 +36,9 @@ def test_every_spelling_of_an_indel_is_one_question(site: Site) -> None:
     at = next(i for i in range(1, 30) if text[i] == text[i + 1])  # one of two equal bases is deleted: either
     one = f"chrA:{20_001 + at - 1}:{text[at - 1 : at + 1]}:{text[at - 1]}"
     other = f"chrA:{20_001 + at}:{text[at : at + 2]}:{text[at + 1]}"
-    asked = effect_question(site, EffectRequest("random", "tiny", [one]))
-    assert effect_question(site, EffectRequest("random", "tiny", [other])).id == asked.id
-    found = effects.compute(site, asked)
+    question = effect_question(site, EffectRequest("random", "tiny", [one]))
+    assert effect_question(site, EffectRequest("random", "tiny", [other])).id == question.id
+    found = effects.compute(site, question)
     assert found["variants"][0]["kind"] == "deletion"
     assert found["tracks"][0]["max_abs_delta"] > 0
 
@@ -95,9 +95,9 @@ def test_a_variant_of_another_assembly_is_lifted_and_it_is_said(site: Site, tmp_
     site = Site(site.path)
     variant = snv(site, 20_011)
     old = replace(variant, position=19_011)
-    asked = effect_question(site, EffectRequest("random", "tiny", [str(old)], lift_from="old"))
-    assert asked.id == effect_question(site, EffectRequest("random", "tiny", [str(variant)])).id
-    (sentence,) = effects.compute(site, asked)["lifted"]
+    question = effect_question(site, EffectRequest("random", "tiny", [str(old)], lift_from="old"))
+    assert question.id == effect_question(site, EffectRequest("random", "tiny", [str(variant)])).id
+    (sentence,) = effects.compute(site, question)["lifted"]
     assert "19,011" in sentence or "19011" in sentence
     assert "old" in sentence
     assert effects.compute(site, effect_question(site, EffectRequest("random", "tiny", [str(variant)])))["lifted"] == []

@@ -1,8 +1,7 @@
-"""A stand-in for the ENCODE portal: a real web server with its shapes and its manners.
+"""A stand-in for the ENCODE portal: a real web server that responds as the portal does.
 
-What a search says of a file unasked, what `frame=object` leaves as paths, 404 for no hits, 307 to an address that is
-signed, and the bucket with everybody's copies, here under /bucket/. Values are made up but for the pair of checksums in
-`GATA1`, which is of the portal's own tests.
+It imitates the default fields of a search, the paths that `frame=object` leaves, 404 for a search without hits, 307 to
+a signed address, and the public bucket, here under /bucket/. Values are made up.
 """
 
 from __future__ import annotations
@@ -43,10 +42,16 @@ SIGNED = "X-Amz-Signature=0123456789abcdef&X-Amz-Expires=129600"
 
 @dataclass
 class StandIn:
-    """`objects` by path; `bytes_of` files by accession; `answers` are statuses that come first, once each.
+    """The portal's contents, its faults, and the requests it received.
 
-    `lost` are accessions whose bytes are gone, `spoilt` those whose bytes are others; `cut` breaks a file off after so
-    many bytes, once. `asked` are the paths that came, with their query; `times` when those of the portal came.
+    objects : by path
+    bytes_of : contents of files, by accession
+    answers : statuses to respond with first, once each
+    lost : accessions whose bytes are gone
+    spoilt : accessions whose bytes are wrong
+    cut : break off one transfer after this many bytes
+    requests : paths requested, with their queries
+    times : when the portal, not its bucket, was requested
     """
 
     port: int = 0
@@ -58,7 +63,7 @@ class StandIn:
     spoilt: set[str] = field(default_factory=set)
     cut: int = 0
     page: bytes = b""
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
@@ -118,7 +123,7 @@ def standing_in() -> Iterator[StandIn]:
 
 
 def site_with(stand_in: StandIn, path: Path, files: Path) -> Site:
-    """A site that takes it for the portal: hg38 and hg19, both with the three short chromosomes of all tests."""
+    """A site with this portal: hg38 and hg19, both with the three short chromosomes of all tests."""
     init_site(path, "hg38", chromsizes=files / "chrom.sizes")
     settings, sizes = path / "trackserver.toml", json.dumps(str(files / "chrom.sizes"))
     settings.write_text(
@@ -137,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
-        self.here.asked.append(self.path)
+        self.here.requests.append(self.path)
         if path.startswith(("/bucket/", "/signed/")):
             return self._bytes(path)
         self.here.times.append(time.monotonic())
@@ -155,32 +160,32 @@ class _Handler(BaseHTTPRequestHandler):
         return self._object(path, query)
 
     def _object(self, path: str, query: dict[str, list[str]]) -> None:
-        found = self.here.objects.get(path)
+        item = self.here.objects.get(path)
         if re.fullmatch(r"/\w+/", path):  # by accession alone
-            found = next((o for o in self.here.objects.values() if o.get("accession") == path.strip("/")), None)
-            if found:
-                return self._say(301, Location=f"{found['@id']}?{urlsplit(self.path).query}")
-        if found is None:
+            item = next((o for o in self.here.objects.values() if o.get("accession") == path.strip("/")), None)
+            if item:
+                return self._say(301, Location=f"{item['@id']}?{urlsplit(self.path).query}")
+        if item is None:
             return self._json(404, {"@type": ["HTTPNotFound"], "status": "error", "code": 404, "title": "Not Found"})
-        if found.get("status") in ("in progress", "deleted"):
+        if item.get("status") in ("in progress", "deleted"):
             return self._json(403, {"@type": ["HTTPForbidden"], "status": "error", "code": 403})
-        return self._json(200, _as_paths(found) if query.get("frame") == ["object"] else found)
+        return self._json(200, _as_paths(item) if query.get("frame") == ["object"] else item)
 
     def _search(self, query: dict[str, list[str]]) -> None:
-        asked = {key: values for key, values in query.items() if key not in ("format", "limit", "field", "frame")}
-        files = [found for found in self.here.objects.values() if _fits(found, asked)]
-        files.sort(key=lambda found: str(found.get("date_created", "")), reverse=True)
+        terms = {key: values for key, values in query.items() if key not in ("format", "limit", "field", "frame")}
+        files = [item for item in self.here.objects.values() if _fits(item, terms)]
+        files.sort(key=lambda item: str(item.get("date_created", "")), reverse=True)
         limit = query.get("limit", ["25"])[0]
         shown = files if limit == "all" else files[: int(limit)]
-        rows = shown if "frame" in query else [_only(found, query.get("field", COLUMNS)) for found in shown]
+        rows = shown if "frame" in query else [_only(item, query.get("field", COLUMNS)) for item in shown]
         self._json(200 if files else 404, {
             "@context": "/terms/", "@id": self.path, "@type": ["Search"], "@graph": rows, "total": len(files),
-            "notification": "Success" if files else "No results found", "facets": [], "filters": [], "title": "Search",
+            "notification": "Success" if files else "No results result", "facets": [], "filters": [], "title": "Search",
         })  # fmt: skip
 
     def _download(self, path: str) -> None:
-        found = self.here.objects.get(path.partition("@@")[0])
-        if found is None or path != found.get("href"):
+        item = self.here.objects.get(path.partition("@@")[0])
+        if item is None or path != item.get("href"):
             return self._json(404, {"status": "error", "code": 404})
         name = path.rpartition("/")[2]
         return self._say(307, Location=f"{self.here.url}/signed/{name}?{SIGNED}")
@@ -194,14 +199,14 @@ class _Handler(BaseHTTPRequestHandler):
         whole = self.here.bytes_of[accession]
         whole = whole[:-1] + b"?" if accession in self.here.spoilt else whole
         self.here.ranges.append(self.headers.get("Range", ""))
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        first = int(asked[1]) if asked else 0
-        body = whole[first : int(asked[2]) + 1 if asked and asked[2] else None]
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        first = int(span[1]) if span else 0
+        body = whole[first : int(span[2]) + 1 if span and span[2] else None]
         headers = {"ETag": f'"{hashlib.md5(whole).hexdigest()}"', "Accept-Ranges": "bytes"}
-        if asked:
+        if span:
             headers["Content-Range"] = f"bytes {first}-{first + len(body) - 1}/{len(whole)}"
         cut, self.here.cut = self.here.cut, 0
-        self._say(206 if asked else 200, body[: cut or None], length=len(body), **headers)
+        self._say(206 if span else 200, body[: cut or None], length=len(body), **headers)
         self.close_connection = bool(cut)
 
     def _json(self, status: int, body: Object, **headers: str) -> None:
@@ -216,45 +221,45 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _values(found: object, path: str) -> list[str]:
+def _values(item: object, path: str) -> list[str]:
     """The values under a dotted path, as words."""
-    if isinstance(found, list):
-        return [value for item in found for value in _values(item, path)]
-    if path and isinstance(found, dict):
+    if isinstance(item, list):
+        return [value for part in item for value in _values(part, path)]
+    if path and isinstance(item, dict):
         first, _, rest = path.partition(".")
-        return _values(found.get(first), rest)
-    return [] if found is None or path else [str(found)]
+        return _values(item.get(first), rest)
+    return [] if item is None or path else [str(item)]
 
 
-def _fits(found: Object, asked: dict[str, list[str]]) -> bool:
-    """The same key twice means either, `!=` none of them; `searchTerm` looks everywhere."""
-    for key, wanted in asked.items():
+def _fits(item: Object, terms: dict[str, list[str]]) -> bool:
+    """Whether an object matches: any of a key's values, none of them with `!=`, or `searchTerm` anywhere."""
+    for key, wanted in terms.items():
         if key == "type":
-            fits = wanted[0] in found.get("@type", [])
+            fits = wanted[0] in item.get("@type", [])
         elif key == "searchTerm":
-            fits = wanted[0].lower() in json.dumps(found).lower()
+            fits = wanted[0].lower() in json.dumps(item).lower()
         elif key.endswith("!"):
-            fits = not set(_values(found, key[:-1])) & set(wanted)
+            fits = not set(_values(item, key[:-1])) & set(wanted)
         else:
-            values = _values(found, key)
+            values = _values(item, key)
             fits = bool(values) if wanted == ["*"] else bool(set(values) & set(wanted))
         if not fits:
             return False
     return True
 
 
-def _only(found: Object, fields: list[str] | tuple[str, ...]) -> Object:
-    """The fields that were asked for, and what a row always has."""
-    row = {key: found[key] for key in ("@id", "@type") if key in found}
+def _only(item: Object, fields: list[str] | tuple[str, ...]) -> Object:
+    """The requested fields, and those that a row always has."""
+    row = {key: item[key] for key in ("@id", "@type") if key in item}
     for path in fields:
         key, _, inner = path.partition(".")
-        if key not in found:
+        if key not in item:
             continue
-        value = found[key]
+        value = item[key]
         if inner and isinstance(value, list):
-            kept = row.setdefault(key, [{} for _ in value])
-            for place, item in zip(kept, value, strict=True):
-                place |= {inner: item[inner]} if inner in item else {}
+            parts = row.setdefault(key, [{} for _ in value])
+            for part, element in zip(parts, value, strict=True):
+                part |= {inner: element[inner]} if inner in element else {}
         elif inner and isinstance(value, dict):
             row.setdefault(key, {}).update({inner: value[inner]} if inner in value else {})
         else:
@@ -262,10 +267,10 @@ def _only(found: Object, fields: list[str] | tuple[str, ...]) -> Object:
     return row
 
 
-def _as_paths(found: Object) -> Object:
-    """`frame=object`: what is linked, by its path."""
+def _as_paths(item: Object) -> Object:
+    """`frame=object`: linked objects by their paths."""
 
     def path(value: Any) -> Any:
         return value["@id"] if isinstance(value, dict) and "@id" in value else value
 
-    return {key: [path(v) for v in value] if isinstance(value, list) else path(value) for key, value in found.items()}
+    return {key: [path(v) for v in value] if isinstance(value, list) else path(value) for key, value in item.items()}

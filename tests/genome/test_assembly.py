@@ -39,15 +39,15 @@ def test_names_people_use(typed: str, own: str) -> None:
     ],
 )
 def test_accessions_of_assemblies_in_the_tables(typed: str, own: str) -> None:
-    assert assemblies.known("hg38").resolve(typed) == own
-    bare = [(chrom.removeprefix("chr"), size) for chrom, size in assemblies.known("hg38").chromsizes.items()]
+    assert assemblies.known_assembly("hg38").resolve(typed) == own
+    bare = [(chrom.removeprefix("chr"), size) for chrom, size in assemblies.known_assembly("hg38").chromsizes.items()]
     assert assemblies.from_pairs("hg38", bare).resolve(typed) == own.removeprefix("chr")
 
 
 def test_accessions_are_those_of_the_assembly_meant() -> None:
     """hg19's first chromosome, and a chromosome of another size that bears the name of hg38's."""
     with pytest.raises(UnknownChromosome):
-        assemblies.known("hg38").resolve("NC_000001.10")
+        assemblies.known_assembly("hg38").resolve("NC_000001.10")
     with pytest.raises(UnknownChromosome):
         Assembly("hg38", ("chr1",), (100,)).resolve("NC_000001.11")
 
@@ -85,14 +85,14 @@ def test_a_locus_off_the_chromosome_is_refused(locus: Locus) -> None:
     ],
 )
 def test_assemblies_known_by_name(name: str, count: int, first: int, length: int | None) -> None:
-    known = assemblies.known(name)
+    known = assemblies.known_assembly(name)
     assert (len(known.chroms), known.chroms[0], known.sizes[0], known.chroms[-1]) == (count, "chr1", first, "chrM")
     assert length is None or known.length == length
 
 
 def test_an_unknown_assembly_is_told_what_there_is() -> None:
     with pytest.raises(UnknownAssembly, match="hg38, hg19"):
-        assemblies.known("hg99")
+        assemblies.known_assembly("hg99")
 
 
 @pytest.mark.parametrize("text", ["chr1\n", "chr1\tmany\n", "", "chr1\t5\nchr1\t6\n", "chr1\t0\n"])

@@ -28,8 +28,8 @@ def test_search_puts_the_exact_name_first(genes: Genes) -> None:
     assert [gene.name for gene in genes.search("alpha1")] == ["ALPHA1", "ALPHA10"]
     assert [gene.name for gene in genes.search("ET")] == ["BETA"]
     assert genes.search("") == []
-    assert genes.named("beta") is not None
-    assert genes.named("bet") is None
+    assert genes.by_name("beta") is not None
+    assert genes.by_name("bet") is None
 
 
 def test_the_tss_is_the_first_transcribed_base(genes: Genes) -> None:
@@ -43,7 +43,7 @@ def test_the_tss_is_the_first_transcribed_base(genes: Genes) -> None:
     [(0, 10_000, []), (0, 10_001, ["ALPHA1"]), (19_999, 40_001, ["ALPHA1", "ALPHA10"]), (20_000, 40_000, [])],
 )
 def test_genes_within_a_locus(genes: Genes, start: int, end: int, names: list[str]) -> None:
-    assert [gene.name for gene in genes.within(Locus("chrA", start, end))] == names
+    assert [gene.name for gene in genes.overlapping(Locus("chrA", start, end))] == names
 
 
 def test_the_nearest_gene_by_tss(genes: Genes) -> None:
@@ -56,7 +56,7 @@ def test_what_is_no_gene_table(tmp_path: Path, assembly: Assembly) -> None:
     (tmp_path / "x.txt").write_text("a\tb\n")
     with pytest.raises(DataError, match="not a UCSC refGene table"):
         read_refgene(tmp_path / "x.txt", assembly)
-    with pytest.raises(DataError, match=r"y.txt is gone from"):
+    with pytest.raises(DataError, match=r"y.txt is missing from"):
         read_refgene(tmp_path / "y.txt", assembly)
 
 
@@ -157,12 +157,12 @@ def test_genes_with_coding_pieces_alone_and_exons_of_genes(tmp_path: Path, assem
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (gtf_line("exon", 0, 9, gtf_ids("G", "t")), "line 3: '0' to '9' is no stretch"),
-        (gtf_line("exon", 9, 7, gtf_ids("G", "t")), "line 3: '9' to '7' is no stretch"),
-        (gtf_line("exon", 9, 7, gtf_ids("G", "t")).replace("9", "x"), "line 3: 'x' to '7' is no stretch"),
+        (gtf_line("exon", 0, 9, gtf_ids("G", "t")), "line 3: '0' to '9' is not an interval"),
+        (gtf_line("exon", 9, 7, gtf_ids("G", "t")), "line 3: '9' to '7' is not an interval"),
+        (gtf_line("exon", 9, 7, gtf_ids("G", "t")).replace("9", "x"), "line 3: 'x' to '7' is not an interval"),
         (gtf_line("exon", 9, 70_001, gtf_ids("G", "t")), "line 3: a gene ends at 70,001, beyond chrA, which is 70,000"),
         (gtf_line("exon", 9, 10, gtf_ids("G")), "line 3: it has no transcript_id"),
-        ("chrA\texon\n", "line 3: it has 2 tab-separated columns, not nine"),
+        ("chrA\texon\n", "line 3: it has 2 tab-separated columns instead of nine"),
     ],
 )
 def test_a_bad_line_is_told_with_its_number(line: str, told: str, tmp_path: Path, assembly: Assembly) -> None:
@@ -173,10 +173,10 @@ def test_a_bad_line_is_told_with_its_number(line: str, told: str, tmp_path: Path
 
 def test_files_that_hold_no_genes(tmp_path: Path, assembly: Assembly) -> None:
     (tmp_path / "x").write_text("chrA\t5\t9\n")
-    with pytest.raises(DataError, match=r"x is no table of genes; give UCSC's refGene.txt.gz, a GTF or a GFF3"):
+    with pytest.raises(DataError, match=r"x is not a gene table; give UCSC's refGene.txt.gz, a GTF or a GFF3"):
         read_genes(tmp_path / "x", assembly)
     (tmp_path / "x").write_text("")
-    with pytest.raises(DataError, match="x is no table of genes"):
+    with pytest.raises(DataError, match="x is not a gene table"):
         read_genes(tmp_path / "x", assembly)
     (tmp_path / "x").write_bytes(gzip.compress(GTF.encode() * 50)[:-100])
     with pytest.raises(DataError, match="x is damaged or truncated"):
@@ -187,9 +187,9 @@ def test_files_that_hold_no_genes(tmp_path: Path, assembly: Assembly) -> None:
     with pytest.raises(DataError, match="x is damaged or truncated"):
         read_gtf(tmp_path / "x", assembly)
     (tmp_path / "x").write_text(GFF3.replace("chrA", "chr7").replace("B\t", "chr8\t"))
-    with pytest.raises(ChromosomesDoNotFit, match="nothing on a chromosome of tiny: the file has chr7, chr8; tiny"):
+    with pytest.raises(ChromosomesDoNotFit, match="no data on any chromosome of tiny: the file has chr7, chr8; tiny"):
         read_gff3(tmp_path / "x", assembly)
-    with pytest.raises(DataError, match="none is gone from"):
+    with pytest.raises(DataError, match="none is missing from"):
         read_genes(tmp_path / "none", assembly)
 
 
@@ -197,8 +197,8 @@ def test_files_that_hold_no_genes(tmp_path: Path, assembly: Assembly) -> None:
 def test_the_human_table(real_data: Path) -> None:
     from trackserver.genome import assembly as assemblies
 
-    genes = read_refgene(real_data / "hg38" / "refGene.hg38.txt.gz", assemblies.known("hg38"))
-    tal1 = genes.named("TAL1")
+    genes = read_refgene(real_data / "hg38" / "refGene.hg38.txt.gz", assemblies.known_assembly("hg38"))
+    tal1 = genes.by_name("TAL1")
     assert tal1 is not None
     assert (tal1.locus.chrom, tal1.strand) == ("chr1", "-")
     assert len(genes) > 25_000

@@ -41,7 +41,12 @@ def fasta(path: Path, sequences: list[str], width: int, newline: str = "\n") -> 
     sequences, st.integers(1, 30), st.sampled_from(["\n", "\r\n"]), st.sampled_from([1, 7, 64, 1 << 24]), st.booleans()
 )  # fmt: skip
 def test_every_known_base_and_no_other(
-    tmp_path_factory: pytest.TempPathFactory, sequences: list[str], width: int, newline: str, at_once: int, ends: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    sequences: list[str],
+    width: int,
+    newline: str,
+    chunk_bytes: int,
+    ends: bool,
 ) -> None:
     """Whatever the lines, the pieces that are read at a time, and whether the last line has an end."""
     folder = tmp_path_factory.mktemp("fasta")
@@ -50,7 +55,7 @@ def test_every_known_base_and_no_other(
         path.write_bytes(path.read_bytes() + newline.encode())
     build_index(path, folder / "x.fai")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "AT_ONCE", at_once)
+        patch.setattr(module, "CHUNK_BYTES", chunk_bytes)
         assert list(known_sequence(path, folder / "x.fai")) == slowly([*sequences, "AC"])
 
 

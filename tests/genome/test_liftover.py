@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trackserver.errors import ChromosomesDoNotFit, DataError, NotLifted
-from trackserver.genome.assembly import Assembly, known
+from trackserver.genome.assembly import Assembly, known_assembly
 from trackserver.genome.liftover import Liftover
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import Codes, Genome, decode, encode, reverse_complement
@@ -99,7 +99,7 @@ def test_the_other_strand(lift: Liftover, old: Genomes, new: Genomes, start: int
     assert lifted.variant.start == 20 + 79 - start
     assert (lifted.variant.ref, lifted.variant.alt) == (turned(variant.ref), turned(variant.alt))
     check_reference(lifted.variant, new, "new")
-    assert "the other strand there, so the alleles are complemented" in str(lifted)
+    assert "the opposite strand there, so the alleles are complemented" in str(lifted)
 
 
 @pytest.mark.parametrize("start", [61, 66, 70, 75])
@@ -114,21 +114,21 @@ def test_indels_on_the_other_strand_make_the_same_haplotype(
     ):
         lifted = lift.lift(variant, new).variant
         check_reference(lifted, new, "new")
-        here = haplotype(old, Locus("chr1", 60, 80 + variant.growth), [variant])
-        there = haplotype(new, Locus("chrX", 20, 40 + variant.growth), [lifted])
+        here = haplotype(old, Locus("chr1", 60, 80 + variant.length_change), [variant])
+        there = haplotype(new, Locus("chrX", 20, 40 + variant.length_change), [lifted])
         assert decode(reverse_complement(here)) == decode(there)
         assert lifted.kind == variant.kind
 
 
-def test_what_has_no_one_place_is_said(lift: Liftover, old: Genomes, new: Genomes) -> None:
+def test_a_variant_without_a_unique_position_is_not_lifted(lift: Liftover, old: Genomes, new: Genomes) -> None:
     for start, length, why in (
         (5, 1, "has no counterpart in new: its sequence was removed"),
         (31, 1, "has no counterpart in new"),
-        (28, 4, "is cut apart in new"),
-        (28, 10, "is not as long in new: bases were added or removed"),
-        (58, 4, "is cut apart in new: its ends lie in different places"),
-        (85, 1, "has 2 places in new"),
-        (91, 1, "lies elsewhere in new: on chr1_patch"),
+        (28, 4, "is split in new"),
+        (28, 10, "has another length in new: bases were added or removed"),
+        (58, 4, "is split in new: its ends are in different places"),
+        (85, 1, "has 2 counterparts in new"),
+        (91, 1, "moved to another chromosome in new: chr1_patch"),
     ):
         with pytest.raises(NotLifted, match=why) as error:
             lift.lift(variant_at(old, start, length, "T" * (length + 1)), new)
@@ -137,46 +137,52 @@ def test_what_has_no_one_place_is_said(lift: Liftover, old: Genomes, new: Genome
         lift.lift(Variant("chr2", 5, "A", "C"), new)
 
 
-def test_what_was_changed_in_the_reference_is_said(lift: Liftover, old: Genomes, new: Genomes) -> None:
+def test_a_changed_reference_swaps_the_alleles_or_is_an_error(lift: Liftover, old: Genomes, new: Genomes) -> None:
     base = old.sequences["chr1"][20]
     other, third = [b for b in "ACGT" if b != base][:2]
     sequence = new.sequences["chr1"]
     changed = Genomes(chr1=sequence[:25] + other + sequence[26:])
     lifted = lift.lift(Variant("chr1", 21, base, other), changed)
     assert lifted.swapped and lifted.variant == Variant("chr1", 26, other, base)
-    assert "REF and ALT are exchanged" in str(lifted)
-    with pytest.raises(NotLifted, match=rf"reads {other}, not REF \({base}\): the reference was changed"):
+    assert "REF and ALT are swapped" in str(lifted)
+    with pytest.raises(NotLifted, match=rf"sequence is {other}, not REF \({base}\): the reference was changed"):
         lift.lift(Variant("chr1", 21, base, third), changed)
-    # Of an indel the shorter allele is part of the longer: what is read there decides nothing.
+    # The shorter allele of an indel is part of the longer one, so the sequence at this position decides nothing.
     before = old.sequences["chr1"][19:21]
     with pytest.raises(NotLifted, match="the reference was changed"):
         lift.lift(Variant("chr1", 20, before, before[0]), changed)
     unknown = Genomes(chr1=sequence[:25] + "N" + sequence[26:])
-    with pytest.raises(NotLifted, match=r"no sequence is known"):
+    with pytest.raises(NotLifted, match=r"the sequence is unknown"):
         lift.lift(Variant("chr1", 21, base, other), unknown)
-    # Two bases that were replaced by two others lie within a chain, in step: REF decides.
+    # Two bases that were replaced by two others do not break a chain, so only REF shows the change.
     with pytest.raises(NotLifted, match="the reference was changed"):
         lift.lift(variant_at(old, 49, 4, "TTTT"), new)
 
 
-def test_without_the_other_sequence_ref_goes_unchecked_and_it_is_said(lift: Liftover, old: Genomes) -> None:
+def test_without_the_target_sequence_ref_is_not_checked(lift: Liftover, old: Genomes) -> None:
     lifted = lift.lift(variant_at(old, 20))
-    assert not lifted.checked and "its REF unchecked" in str(lifted)
+    assert not lifted.checked and "its REF is not checked" in str(lifted)
 
 
 @pytest.mark.parametrize(
     ("text", "error", "why"),
     [
-        ("", DataError, "holds no chain"),
-        ("chr1\t0\t5\n", DataError, "line 1: this is no line of a chain file"),
+        ("", DataError, "has no chains"),
+        ("chr1\t0\t5\n", DataError, "line 1 does not belong in a chain file"),
         ("20 4 6\n", DataError, "line 1"),
         (CHAINS.replace("16\t2\t2", "16\t2"), DataError, "line 4"),
-        (CHAINS.replace("chr1 100", "chr1 200"), ChromosomesDoNotFit, "does not lead from old to new: its chr1 is 200"),
-        (CHAINS.replace("chr1 120", "chr1 130"), ChromosomesDoNotFit, "its chr1 is 130 bp long, that of new is 120"),
-        ("chain 1 chr8 9 + 0 5 chr1 120 + 0 5 1\n5\n", ChromosomesDoNotFit, "nothing on a chromosome of old"),
+        (
+            CHAINS.replace("chr1 100", "chr1 200"),
+            ChromosomesDoNotFit,
+            "not a chain file from old to new: its chr1 is 200",
+        ),
+        (CHAINS.replace("chr1 120", "chr1 130"), ChromosomesDoNotFit, "chr1 is 130 bp long, but in new it is 120"),
+        ("chain 1 chr8 9 + 0 5 chr1 120 + 0 5 1\n5\n", ChromosomesDoNotFit, "no data on any chromosome of old"),
     ],
 )
-def test_what_is_no_chain_file_of_these(tmp_path: Path, text: str, error: type[Exception], why: str) -> None:
+def test_a_file_that_is_not_a_matching_chain_file_is_an_error(
+    tmp_path: Path, text: str, error: type[Exception], why: str
+) -> None:
     (tmp_path / "in.chain").write_text(text)
     with pytest.raises(error, match=why):
         Liftover.read(tmp_path / "in.chain", OLD, NEW)
@@ -184,18 +190,18 @@ def test_what_is_no_chain_file_of_these(tmp_path: Path, text: str, error: type[E
 
 @pytest.mark.realdata
 def test_real_chains_there_and_back(real_data: Path) -> None:
-    hg19, hg38 = known("hg19"), known("hg38")
+    hg19, hg38 = known_assembly("hg19"), known_assembly("hg38")
     there = Liftover.read(real_data / "hg19" / "hg19ToHg38.over.chain.gz", hg19, hg38)
     back = Liftover.read(real_data / "hg38" / "hg38ToHg19.over.chain.gz", hg38, hg19)
     tal1 = Variant("chr1", 47_690_516, "C", "T")
     assert there.lift(tal1).variant == Variant("chr1", 47_224_844, "C", "T")
     rng = np.random.default_rng(5)
-    same = moved = lost = 0  # what is duplicated may come back elsewhere: each file has the best place one way
+    same = moved = lost = 0  # duplicated sequence may come back elsewhere: each file has only the best match one way
     for start in rng.integers(0, 249_000_000, 2000).tolist():
         locus = Locus("chr1", start, start + 3)
         try:
-            found, flipped = there.place(locus)
-            returned = back.place(found) == (locus, flipped)
+            lifted, flipped = there.lift_locus(locus)
+            returned = back.lift_locus(lifted) == (locus, flipped)
         except NotLifted:
             lost += 1
             continue
@@ -206,7 +212,7 @@ def test_real_chains_there_and_back(real_data: Path) -> None:
 @pytest.mark.realdata
 def test_real_variants_are_found_again_with_their_ref(real_data: Path) -> None:
     """Measured eQTLs of hg38, taken to hg19 and back, read their own REF again."""
-    hg19, hg38 = known("hg19"), known("hg38")
+    hg19, hg38 = known_assembly("hg19"), known_assembly("hg38")
     there = Liftover.read(real_data / "hg38" / "hg38ToHg19.over.chain.gz", hg38, hg19)
     back = Liftover.read(real_data / "hg19" / "hg19ToHg38.over.chain.gz", hg19, hg38)
     genome = Genome(real_data / "hg38" / "hg38.sparse.fa.gz")

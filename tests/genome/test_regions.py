@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trackserver.errors import ChromosomesDoNotFit, DataError, UnreadableFile
-from trackserver.genome.assembly import Assembly, known
+from trackserver.genome.assembly import Assembly, known_assembly
 from trackserver.genome.locus import Locus
 from trackserver.genome.regions import Regions, covered_bases
 
@@ -100,12 +100,12 @@ def test_against_a_base_by_base_count(
 @pytest.mark.parametrize(
     ("text", "error", "why"),
     [
-        ("chr1\t5\t6\nchr1\t7\n", DataError, r"in\.bed, line 2: a BED line reads"),
-        ("chr1\t7\t6\n", DataError, "line 1: a BED line reads"),
-        ("chr1\t-1\t6\n", DataError, "line 1: a BED line reads"),
-        ("chr1\tx\t6\n", DataError, "line 1: a BED line reads"),
+        ("chr1\t5\t6\nchr1\t7\n", DataError, r"in\.bed, line 2: a BED line should be"),
+        ("chr1\t7\t6\n", DataError, "line 1: a BED line should be"),
+        ("chr1\t-1\t6\n", DataError, "line 1: a BED line should be"),
+        ("chr1\tx\t6\n", DataError, "line 1: a BED line should be"),
         ("chr1\t5\t6\nchr2\t5\t201\n", DataError, "line 2: it ends at 201, beyond chr2, which is 200 bp long"),
-        ("chr7\t5\t6\n", ChromosomesDoNotFit, "nothing on a chromosome of here"),
+        ("chr7\t5\t6\n", ChromosomesDoNotFit, "no data on any chromosome of here"),
     ],
 )
 def test_what_cannot_be_read(tmp_path: Path, text: str, error: type[Exception], why: str) -> None:
@@ -115,7 +115,7 @@ def test_what_cannot_be_read(tmp_path: Path, text: str, error: type[Exception], 
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFile, match="is gone"):
+    with pytest.raises(UnreadableFile, match="is missing"):
         Regions.read(tmp_path / "in.bed", HERE)
 
 
@@ -127,7 +127,7 @@ def test_an_empty_file_is_an_empty_set(tmp_path: Path) -> None:
 
 @pytest.mark.realdata
 def test_real_folds(real_data: Path) -> None:
-    hg38 = known("hg38")
+    hg38 = known_assembly("hg38")
     folds = Regions.read(real_data / "hg38" / "folds.bed", hg38)
     assert len(folds) == 65
     assert sum(folds.overlap(Locus(chrom, 0, size)) for chrom, size in hg38.chromsizes.items()) == 65 * 131_072

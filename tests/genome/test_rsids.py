@@ -66,7 +66,7 @@ def test_names_it_does_not_have(table: Rsids, rsid: str) -> None:
 
 
 def test_a_name_without_bases(table: Rsids) -> None:
-    with pytest.raises(BadVariant, match="no other allele was seen"):
+    with pytest.raises(BadVariant, match="no other allele was observed"):
         table.find("rs8")
 
 
@@ -81,11 +81,11 @@ def test_accessions_are_resolved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "why"),
     [
-        ("7\t100\trs1\tA\tC\t.\t.\t.\n", ChromosomesDoNotFit, "nothing on a chromosome of here"),
+        ("7\t100\trs1\tA\tC\t.\t.\t.\n", ChromosomesDoNotFit, "no data on any chromosome of here"),
         ("1\t100\t.\tA\tC\t.\t.\t.\n", UnreadableFile, "has no rsID"),
         ("##fileformat=VCFv4.2\n", UnreadableFile, "has no rsID"),
-        ("1\t100\trs1\tA\tC\t.\t.\t.\n1\tx\trs1\tA\tC\n", UnreadableFile, "line 2: this is no line of a VCF"),
-        ("hello\n", UnreadableFile, "line 1: this is no line of a VCF|nothing on"),
+        ("1\t100\trs1\tA\tC\t.\t.\t.\n1\tx\trs1\tA\tC\n", UnreadableFile, "line 2 is not a VCF line"),
+        ("hello\n", UnreadableFile, "line 1 is not a VCF line|no data on"),
     ],
 )
 def test_vcfs_no_table_is_made_of(tmp_path: Path, text: str, error: type[Exception], why: str) -> None:
@@ -97,12 +97,12 @@ def test_vcfs_no_table_is_made_of(tmp_path: Path, text: str, error: type[Excepti
 
 
 def test_what_is_no_table(table: Rsids, tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFile, match="is gone"):
+    with pytest.raises(UnreadableFile, match="is missing"):
         Rsids(tmp_path / "none.db", HERE)
     (tmp_path / "text.db").write_text("hello " * 1000)
-    with pytest.raises(UnreadableFile, match="is no table of rsIDs"):
+    with pytest.raises(UnreadableFile, match="is not an rsID table"):
         Rsids(tmp_path / "text.db", HERE)
-    with pytest.raises(DataError, match="is a table of here, not of there"):
+    with pytest.raises(DataError, match="has the rsIDs of here, not of there"):
         Rsids(table.path, Assembly("there", ("chr1",), (1000,)))
 
 

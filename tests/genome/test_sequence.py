@@ -106,7 +106,7 @@ def test_plain_gzip_is_told_to_be_bgzip(files: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_index_and_a_missing_fasta_are_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="gone"):
+    with pytest.raises(DataError, match="is missing"):
         Genome(tmp_path / "x.fa").codes(Locus("a", 0, 1))
     (tmp_path / "x.fa").write_text(">a\nACGT\n")
     with pytest.raises(DataError, match="no index"):

@@ -14,12 +14,12 @@ from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import N, decode, encode
 from trackserver.genome.variant import (
     Variant,
-    check_apart,
+    check_disjoint,
     check_reference,
     check_sequence,
     haplotype,
     looks_like_variant,
-    normalised,
+    normalise,
     parse_variant,
     parse_variants,
 )
@@ -81,14 +81,14 @@ def test_other_names_of_the_chromosomes() -> None:
         "MIR-17-HG", "chr1\t100\t200\tname\t0\t+", "chr1\t100\t200",
     ],
 )  # fmt: skip
-def test_what_is_no_variant(text: str) -> None:
+def test_other_text_is_not_a_variant(text: str) -> None:
     assert not looks_like_variant(text)
     with pytest.raises(BadVariant, match="is not a variant; write chr1:47690516:C:T"):
         parse_variant(text, HERE)
 
 
 @pytest.mark.parametrize(
-    ("text", "variant", "kind", "growth"),
+    ("text", "variant", "kind", "length_change"),
     [
         ("chr2:5:AC:A", Variant("chr2", 5, "AC", "A"), "deletion", -1),
         ("chr2:5:A:ACG", Variant("chr2", 5, "A", "ACG"), "insertion", 2),
@@ -99,10 +99,10 @@ def test_what_is_no_variant(text: str) -> None:
         ("chr2:5:AAAA:AA", Variant("chr2", 5, "AAAA", "AA"), "deletion", -2),
     ],
 )
-def test_every_kind(text: str, variant: Variant, kind: str, growth: int) -> None:
+def test_kind_and_length_change(text: str, variant: Variant, kind: str, length_change: int) -> None:
     assert looks_like_variant(text)
     found = parse_variant(text, HERE)
-    assert (found, found.kind, found.growth) == (variant, kind, growth)
+    assert (found, found.kind, found.length_change) == (variant, kind, length_change)
     assert (found.start, found.end) == (4, 4 + len(found.ref))
     assert parse_variant(str(found), HERE) == found
     assert pickle.loads(pickle.dumps(found)) == found and found.swapped.swapped == found
@@ -112,7 +112,7 @@ def test_one_variant_for_each_allele() -> None:
     both = (Variant("chr2", 5, "C", "T"), Variant("chr2", 5, "C", "CG"))
     for text in ("chr2:5:C:T,CG", "chr2:5 C>T,CG", "chr2:5 C/T/CG", "chr2\t5\t.\tC\tT,CG\t.\t.\t."):
         assert parse_variants(text, HERE) == both
-    with pytest.raises(BadVariant, match="2 alternative alleles; ask for them one by one: chr2:5:C:T, chr2:5:C:CG"):
+    with pytest.raises(BadVariant, match="2 alternative alleles; give them one by one: chr2:5:C:T, chr2:5:C:CG"):
         parse_variant("chr2:5:C:T,CG", HERE)
 
 
@@ -140,10 +140,10 @@ SEQUENCE = "GATTACACACAGGGTTTCAN" + "ACGT" * 20
         ("chr2:5:A:", "chr2:4:TA:T"),
         ("chr2-5-A--", "chr2:4:TA:T"),
         ("chr2:5 A/-", "chr2:4:TA:T"),
-        ("chr2:21:A:-", "chr2:21:AC:C"),  # no base is known before it
+        ("chr2:21:A:-", "chr2:21:AC:C"),  # the base before it is N
     ],
 )
-def test_what_is_read_in_the_reference(text: str, variant: str) -> None:
+def test_missing_bases_are_read_from_the_reference(text: str, variant: str) -> None:
     assert looks_like_variant(text)
     found = parse_variant(text, HERE, Reads(SEQUENCE))
     assert str(found) == variant
@@ -151,12 +151,12 @@ def test_what_is_read_in_the_reference(text: str, variant: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["chr2:g.2del", "chr2:g.6_7dup", "chr2:g.6_7insGG", "chr2:g.2delinsC", "chr2:5:A:-"])
-def test_without_the_reference_it_has_to_be_written_out(text: str) -> None:
+def test_missing_bases_without_a_reference_are_an_error(text: str) -> None:
     with pytest.raises(BadVariant, match=r"such as chr1:99:TAC:T"):
         parse_variant(text, HERE)
 
 
-def test_hgvs_that_spells_its_bases_needs_no_reference() -> None:
+def test_hgvs_with_bases_needs_no_reference() -> None:
     assert str(parse_variant("chr2:g.6_7dupCA", HERE)) == "chr2:6:CA:CACA"
     assert str(parse_variant("chr2:g.12_14delGGGinsA", HERE)) == "chr2:12:GGG:A"
 
@@ -165,29 +165,29 @@ def test_hgvs_that_spells_its_bases_needs_no_reference() -> None:
     ("text", "why"),
     [
         ("chr2:101:A:C", "ends at 100"),
-        ("chr2:0:A:C", "lies off"),
+        ("chr2:0:A:C", "is not on its chromosome"),
         ("chr2:99:ACG:A", "ends at 100"),
         ("chr2:5:A:A", "changes nothing"),
         ("chr2:5:-:-", "changes nothing"),
-        ("chr2:5:N:A", "N in REF is none of A, C, G and T"),
-        ("chr2:5:A:R", "R in ALT stands for A or G; ask for each"),
-        ("chr2:5:A:U", "base of RNA"),
-        ("chr2:5:A:*", "lost to a deletion that begins before it"),
-        ("chr2:5:A:.", "no other allele was seen"),
-        ("chr2:5:A:<DEL>", "kind of change without its sequence"),
-        ("chr2\t5\t.\tA\t<NON_REF>\t.\t.\t.", "kind of change without its sequence"),
+        ("chr2:5:N:A", "N in REF is not A, C, G or T"),
+        ("chr2:5:A:R", "R in ALT stands for A or G; score each"),
+        ("chr2:5:A:U", "an RNA base"),
+        ("chr2:5:A:*", "an earlier deletion removed this base"),
+        ("chr2:5:A:.", "no other allele was observed"),
+        ("chr2:5:A:<DEL>", "type of a change without its sequence"),
+        ("chr2\t5\t.\tA\t<NON_REF>\t.\t.\t.", "type of a change without its sequence"),
         ("chr2\t5\t.\tA\tA[chr1:100[\t.\t.\t.", "breakend"),
         ("chr2:5:A:]chr1:100]A", "breakend"),
-        ("NM_003189.6:c.12A>G", "counts along a transcript"),
-        ("chr2:g.5_6[4]", "form of HGVS that is not read here"),
-        ("chr2:g.5=", "form of HGVS that is not read here"),
-        ("chr2:g.5_9insA", "two bases between which it inserts"),
-        ("chr2:g.7_5del", "lies off"),
+        ("NM_003189.6:c.12A>G", "position in a transcript"),
+        ("chr2:g.5_6[4]", "HGVS syntax that is not supported"),
+        ("chr2:g.5=", "HGVS syntax that is not supported"),
+        ("chr2:g.5_9insA", "the two bases around the insertion"),
+        ("chr2:g.7_5del", "is not on its chromosome"),
         ("chr2:g.99_101del", "ends at 100"),
-        ("chr2:g.5_7delAC", "names 3 positions and 2 bases"),
+        ("chr2:g.5_7delAC", "has 3 positions but 2 bases"),
     ],
 )
-def test_variants_that_cannot_be(text: str, why: str) -> None:
+def test_impossible_variants_are_refused(text: str, why: str) -> None:
     assert looks_like_variant(text)
     with pytest.raises(BadVariant, match=why):
         parse_variant(text, HERE, Reads(SEQUENCE))
@@ -198,7 +198,7 @@ def test_an_unknown_chromosome() -> None:
         parse_variant("chr7:5:A:C", HERE)
 
 
-def test_what_is_said_stays_short() -> None:
+def test_errors_stay_short() -> None:
     for text in ("chr2:1:" + "A" * 100_000 + ":C", "A" * 100_000, "1-" * 50_000, "chr1:5:A:" + "C," * 50_000):
         with pytest.raises(BadVariant) as error:
             parse_variant(text, HERE)
@@ -206,8 +206,8 @@ def test_what_is_said_stays_short() -> None:
 
 
 @given(st.text(alphabet="chrX12345:_-., ACGTNacgtn>/g.delinsup[]<*\t\n", max_size=40))
-def test_no_text_goes_astray(text: str) -> None:
-    """Whatever is typed is a variant or refused with a sentence, and what is recognised is never 'not a variant'."""
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    """Any text is a variant or refused, and a text that looks like a variant never gets 'not a variant'."""
     try:
         for variant in parse_variants(text, HERE, Reads(SEQUENCE)):
             assert 1 <= variant.position and variant.ref and variant.alt
@@ -218,45 +218,45 @@ def test_no_text_goes_astray(text: str) -> None:
 # --- The reference ---------------------------------------------------------------------------------------------------
 
 
-def test_the_reference_is_checked_and_the_swap_offered() -> None:
+def test_a_reference_mismatch_suggests_the_swap() -> None:
     genome = Reads("ACGT")
     check_reference(Variant("chr2", 2, "C", "T"), genome, "here")
-    with pytest.raises(ReferenceMismatch, match=r"reads C there.*did you mean chr2:2:C:T"):
+    with pytest.raises(ReferenceMismatch, match=r"has C there.*did you mean chr2:2:C:T"):
         check_reference(Variant("chr2", 2, "T", "C"), genome, "here")
-    with pytest.raises(ReferenceMismatch, match=r"reads C there.*hg19 or hg38"):
+    with pytest.raises(ReferenceMismatch, match=r"has C there.*hg19 or hg38"):
         check_reference(Variant("chr2", 2, "T", "G"), genome, "here")
 
 
-def test_the_reference_under_longer_alleles() -> None:
+def test_a_reference_mismatch_of_longer_alleles() -> None:
     genome = Reads("ACGTTTGN")
     check_reference(Variant("chr2", 2, "CGT", "C"), genome, "here")
-    with pytest.raises(ReferenceMismatch, match=r"reads CGA?T there.*did you mean chr2:2:CG:TTT") as found:
+    with pytest.raises(ReferenceMismatch, match=r"has CGA?T there.*did you mean chr2:2:CG:TTT") as found:
         check_reference(Variant("chr2", 2, "TTT", "CG"), genome, "here")
     assert found.value.swapped == Variant("chr2", 2, "CG", "TTT")
-    with pytest.raises(NoSequence, match=r"here reads N at chr2:8: no sequence"):
+    with pytest.raises(NoSequence, match=r"here has N at chr2:8: the sequence is unknown"):
         check_reference(Variant("chr2", 7, "GA", "G"), genome, "here")
     with pytest.raises(NoSequence):
         check_sequence(Variant("chr2", 8, "A", "G"), genome, "here")
 
 
-def test_positions_counted_from_0_are_told() -> None:
+def test_positions_counted_from_0_are_recognised() -> None:
     genome = Reads("ACGTTTG")
     with pytest.raises(ReferenceMismatch, match=r"The base at 3 is G, and positions count from 1: did you mean chr2:3"):
         check_reference(Variant("chr2", 2, "G", "T"), genome, "here")
-    # A single base left over by a deletion fits by chance: both are offered.
+    # The single base that a deletion leaves matches by chance, so both are suggested.
     with pytest.raises(ReferenceMismatch) as found:
         check_reference(Variant("chr2", 3, "TTT", "G"), Reads("ACGTTTG"), "here")
     assert (str(found.value.swapped), str(found.value.shifted)) == ("chr2:3:G:TTT", "chr2:4:TTT:G")
 
 
-def test_apply_changes_what_keeps_its_length() -> None:
+def test_apply_refuses_indels() -> None:
     codes = encode("AAAA")
     assert Variant("chr2", 12, "A", "G").apply(codes, Locus("chr2", 10, 14)).tolist() == [0, 2, 0, 0]
     assert Variant("chr2", 12, "AA", "GT").apply(codes, Locus("chr2", 10, 14)).tolist() == [0, 2, 3, 0]
     assert Variant("chr2", 14, "AA", "GT").apply(codes, Locus("chr2", 10, 14)).tolist() == [0, 0, 0, 2]
     assert Variant("chr2", 10, "AA", "GT").apply(codes, Locus("chr2", 10, 14)).tolist() == [3, 0, 0, 0]
     assert codes.tolist() == [0, 0, 0, 0]
-    with pytest.raises(BadVariant, match="moves what follows it"):
+    with pytest.raises(BadVariant, match="is an indel"):
         Variant("chr2", 12, "A", "GG").apply(codes, Locus("chr2", 10, 14))
 
 
@@ -298,11 +298,11 @@ def placed(draw: st.DrawFn) -> tuple[str, Variant]:
 @given(placed())
 def test_the_normal_form_is_that_of_the_published_algorithm(case: tuple[str, Variant]) -> None:
     sequence, variant = case
-    found = normalised(variant, Reads(sequence))
+    found = normalise(variant, Reads(sequence))
     assert found == slowly_normalised(variant, sequence)
     assert applied(sequence, found) == applied(sequence, variant)
-    assert normalised(found, Reads(sequence)) == found
-    assert found.kind == variant.kind and found.growth == variant.growth
+    assert normalise(found, Reads(sequence)) == found
+    assert found.kind == variant.kind and found.length_change == variant.length_change
 
 
 @st.composite
@@ -315,13 +315,17 @@ def indels(draw: st.DrawFn) -> tuple[str, list[Variant]]:
         altered = sequence[:start] + draw(st.text("ACGT", min_size=size, max_size=size)) + sequence[start:]
     else:
         altered = sequence[:start] + sequence[start + size :]
-    growth = len(altered) - len(sequence)
-    assume(growth and altered)
+    length_change = len(altered) - len(sequence)
+    assume(length_change and altered)
     ways = []
     for at in range(len(sequence) + 1):
         for length in range(1, 6):  # of REF, whose bases may be shared with ALT
-            ref, alt = sequence[at : at + length], altered[at : at + length + growth]
-            if len(ref) == length and length + growth > 0 and sequence[:at] + alt + sequence[at + length :] == altered:
+            ref, alt = sequence[at : at + length], altered[at : at + length + length_change]
+            if (
+                len(ref) == length
+                and length + length_change > 0
+                and sequence[:at] + alt + sequence[at + length :] == altered
+            ):
                 ways.append(Variant("chr2", at + 1, ref, alt))
     assume(ways)
     return sequence, ways
@@ -330,7 +334,7 @@ def indels(draw: st.DrawFn) -> tuple[str, list[Variant]]:
 @given(indels())
 def test_every_way_to_write_an_indel_becomes_the_same(case: tuple[str, list[Variant]]) -> None:
     sequence, ways = case
-    assert len({normalised(way, Reads(sequence)) for way in ways}) == 1
+    assert len({normalise(way, Reads(sequence)) for way in ways}) == 1
     assert len({way.kind for way in ways}) == 1
     assert len({applied(sequence, way) for way in ways}) == 1
     window = Locus("chr2", -3, len(sequence) + 3)
@@ -356,9 +360,9 @@ def test_every_way_to_write_an_indel_becomes_the_same(case: tuple[str, list[Vari
 def test_normal_forms_known_beforehand(sequence: str, variant: str, normal: str) -> None:
     genome = Reads(sequence)
     here = Assembly("here", ("chr2",), (len(sequence),))
-    found = normalised(parse_variant(variant, here, genome), genome)
+    found = normalise(parse_variant(variant, here, genome), genome)
     assert str(found) == normal
-    assert normalised(found, genome) == found
+    assert normalise(found, genome) == found
 
 
 def test_a_long_repeat_is_crossed_in_few_reads() -> None:
@@ -370,7 +374,7 @@ def test_a_long_repeat_is_crossed_in_few_reads() -> None:
             return super().codes(locus)
 
     sequence = "G" + "CA" * 50_000 + "T"
-    found = normalised(Variant("chr1", 99_998, "CA", "CACA"), Counted(sequence))
+    found = normalise(Variant("chr1", 99_998, "CA", "CACA"), Counted(sequence))
     assert found == Variant("chr1", 1, "G", "GCA")
     assert len(reads) < 20
 
@@ -408,11 +412,11 @@ def test_a_window_reads_the_haplotype(case: tuple[str, list[Variant], int, int])
     sequence, variants, start, length = case
     window, genome = Locus("chr2", start, start + length), Reads(sequence)
     altered = Reads(by_hand(sequence, variants))
-    growth = sum(variant.growth for variant in variants)
+    length_change = sum(variant.length_change for variant in variants)
     left, right = (haplotype(genome, window, variants[::-1], anchor) for anchor in ("left", "right"))  # type: ignore[arg-type]
     assert left.dtype == right.dtype == np.uint8
     assert decode(left) == decode(altered.codes(window))
-    assert decode(right) == decode(altered.codes(Locus("chr2", start + growth, start + growth + length)))
+    assert decode(right) == decode(altered.codes(Locus("chr2", start + length_change, start + length_change + length)))
     first, last = min(v.start for v in variants), max(v.end for v in variants)
     kept = slice(0, max(0, min(first, window.end) - window.start))
     assert decode(left[kept]) == decode(genome.codes(window)[kept])
@@ -434,7 +438,7 @@ def test_haplotypes_known_beforehand() -> None:
         assert decode(haplotype(genome, window, two, anchor)) == "GGACCT"  # type: ignore[arg-type]
     end = Locus("chr2", 4, 10)
     assert decode(haplotype(genome, end, [Variant("chr2", 6, "CG", "C")])) == "ACTACN"
-    with pytest.raises(BadVariant, match="does not lie on chr2"):
+    with pytest.raises(BadVariant, match="is not on chr2"):
         haplotype(genome, window, [Variant("chr1", 4, "T", "G")])
 
 
@@ -442,12 +446,12 @@ def test_two_that_change_the_same_base_do_not_go_together() -> None:
     snv = Variant("chr2", 4, "T", "G")
     for other in ("chr2:4:T:A", "chr2:3:GTA:G", "chr2:2:CGTA:AAAA", "chr2:4:TA:CC"):
         with pytest.raises(BadVariant, match="change the same base"):
-            check_apart([parse_variant(other, HERE), snv])
+            check_disjoint([parse_variant(other, HERE), snv])
     with pytest.raises(BadVariant, match="change the same base"):
         haplotype(Reads("ACGTACGT"), Locus("chr2", 0, 8), [snv, snv])
     with pytest.raises(BadVariant, match="change the same base"):
-        check_apart([Variant("chr2", 4, "T", "TA"), Variant("chr2", 4, "T", "TC")])
+        check_disjoint([Variant("chr2", 4, "T", "TA"), Variant("chr2", 4, "T", "TC")])
     # What VCF only writes beside a change is not changed; other chromosomes have other bases.
     beside = Variant("chr2", 4, "TA", "T")
-    check_apart([snv, beside, replace(snv, chrom="chr1")])
+    check_disjoint([snv, beside, replace(snv, chrom="chr1")])
     assert decode(haplotype(Reads("ACGTACGT"), Locus("chr2", 0, 6), [beside, snv])) == "ACGGCG"

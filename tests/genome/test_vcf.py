@@ -10,7 +10,7 @@ import pytest
 
 from tests.genome.test_variant import Reads
 from trackserver.errors import UnknownRsid, UnreadableFile
-from trackserver.genome.assembly import Assembly, known
+from trackserver.genome.assembly import Assembly, known_assembly
 from trackserver.genome.variant import Variant
 from trackserver.genome.vcf import VcfRow, read_vcf
 
@@ -47,11 +47,13 @@ def test_every_line_is_a_row_and_every_alt_has_its_status() -> None:
     assert second.variants == (Variant("chr1", 200, "AC", "A"), Variant("chr1", 200, "AC", "G"))
     assert [allele.alt for allele in second.alleles] == ["A", "G", "<DEL>", "*"]
     assert [bool(allele.problem) for allele in second.alleles] == [False, False, True, True]
-    assert second.problems[0].startswith("Line 5: chr1:200:AC:<DEL> cannot be scored: ALT <DEL> names a kind of change")
+    assert second.problems[0].startswith(
+        "Line 5: chr1:200:AC:<DEL> cannot be scored: ALT <DEL> gives the type of a change"
+    )
     assert nowhere.problem == "Line 6: here has no chromosome 'chr9'; it has chr1, chr2."
     assert odd.problem == "Line 7: its POS 'abc' is not a position counted from 1."
-    assert short.problem.startswith("Line 8: it has 2 columns, a VCF at least five")
-    assert off.problems == ("Line 10: chr2:101:A:C lies off its chromosome: chr2 of here ends at 100.",)
+    assert short.problem.startswith("Line 8: it has 2 columns, but a VCF has at least five")
+    assert off.problems == ("Line 10: chr2:101:A:C is not on its chromosome: chr2 of here ends at 100.",)
     assert off.id == "x;y"
     assert "Line 11" in unknown.problems[0] and not unknown.text.endswith("\r")
     assert not any(row.variants for row in found[2:])
@@ -87,7 +89,7 @@ def test_plain_and_gzip_files_and_streams(tmp_path: Path, packed: bool, as_path:
 def test_a_list_in_any_form() -> None:
     table = {"rs7": (Variant("chr1", 9, "A", "C"), Variant("chr1", 9, "A", "G"))}
 
-    def named(rsid: str) -> tuple[Variant, ...]:
+    def find_rsid(rsid: str) -> tuple[Variant, ...]:
         if rsid not in table:
             raise UnknownRsid(rsid, "table")
         return table[rsid]
@@ -107,7 +109,7 @@ def test_a_list_in_any_form() -> None:
         "1\t700\tA\tC,G\tT\t0.5\n"
         "chr2:5:A:-",
         genome=Reads("ACGTACGT"),
-        named=named,
+        find_rsid=find_rsid,
     )
     assert [(row.number, row.id, [str(v) for v in row.variants]) for row in found] == [
         (1, "", ["chr1:100:A:C"]),
@@ -130,7 +132,7 @@ def test_a_list_in_any_form() -> None:
 
 def test_rsids_without_a_table_say_so() -> None:
     (row,) = rows("rs7\n")
-    assert row.problem.startswith("Line 1: rs7 is an rsID, and no table of rsIDs is installed")
+    assert row.problem.startswith("Line 1: rs7 is an rsID, and no rsID table is installed")
 
 
 def test_a_vcf_whose_tabs_became_spaces() -> None:
@@ -145,12 +147,12 @@ def test_a_vcf_without_rows_is_one() -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"BCF\x02\x02\x00\x00", "is a BCF; make it a VCF with: bcftools view"),
+        (b"BCF\x02\x02\x00\x00", "is a BCF; convert it to VCF with: bcftools view"),
         (gzip.compress(b"BCF\x02\x02\x00\x00", mtime=0), "is a BCF"),
         (b"\x89PNG\r\n\x1a\n\0\0\0", "is binary"),
         ("chr1:100:A:C\n".encode("utf-16"), "is binary"),
-        (b"", "holds no variant"),
-        (b"# only this\n", "holds no variant"),
+        (b"", "has no variants"),
+        (b"# only this\n", "has no variants"),
         (b"Dear all,\nplease find attached\n", "neither a VCF nor a list of variants: it begins with 'Dear all,'"),
         (b">chr1\nACGT\n", "neither a VCF nor a list"),
         (gzip.compress(VCF.encode() * 1000, mtime=0)[:-300], "damaged or truncated"),
@@ -167,7 +169,7 @@ def test_what_is_no_list_of_variants(tmp_path: Path, data: bytes, why: str) -> N
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFile, match=r"none\.vcf is gone"):
+    with pytest.raises(UnreadableFile, match=r"none\.vcf is missing"):
         read_vcf(tmp_path / "none.vcf", HERE)
 
 
@@ -194,6 +196,6 @@ def test_rows_come_before_the_file_is_read_whole() -> None:
 
 @pytest.mark.realdata
 def test_a_real_vcf(real_data: Path) -> None:
-    found = list(read_vcf(real_data / "hg38" / "eqtl.vcf", known("hg38")))
+    found = list(read_vcf(real_data / "hg38" / "eqtl.vcf", known_assembly("hg38")))
     assert len(found) == 8 and not any(row.problems for row in found)
     assert [str(v).replace(":", "_") + "_b38" for row in found for v in row.variants] == [row.id for row in found]

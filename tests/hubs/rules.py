@@ -31,8 +31,8 @@ def make_hub_site(path: Path, **settings: Any) -> Site:
     path.mkdir(parents=True)
     (path / "sizes").write_text("".join(f"{chrom}\t{size}\n" for chrom, size in SIZES.items()))
     files = {"chromsizes": "sizes"}
-    said = {"title": "Genomics\n of K562", "assembly": "hg38", "assemblies": {"hg38": files, "own": files}}
-    site = create_site(path / "site", said | settings)
+    printed = {"title": "Genomics\n of K562", "assembly": "hg38", "assemblies": {"hg38": files, "own": files}}
+    site = create_site(path / "site", printed | settings)
     (site.path / "sizes").write_text((path / "sizes").read_text())
     for number, record in enumerate((
         TilesetRecord("ENCFF136DBS", "DNase K562", OBSERVED, "hg38", "dnase.bw", assay="DNASE", biosample="K562",
@@ -112,13 +112,13 @@ def check_hub(fetch: Fetch, url: str) -> Hub:
 
 
 def stanzas(text: str) -> list[dict[str, str]]:
-    found = []
+    result = []
     for part in re.split(r"\n\s*\n", text.strip("\n")):
         lines = [line.strip().partition(" ") for line in part.splitlines()]
         assert all(setting and value.strip() for setting, _, value in lines), part
         assert len({setting for setting, *_ in lines}) == len(lines), f"a setting is there twice: {part}"
-        found.append({setting: value.strip() for setting, _, value in lines})
-    return found
+        result.append({setting: value.strip() for setting, _, value in lines})
+    return result
 
 
 def check_tracks(listed: list[dict[str, str]]) -> dict[str, dict[str, str]]:
@@ -215,7 +215,7 @@ def read_igv(text: str) -> Session:
         url = track.attrib["id"]
         assert url in resources, "it would be passed over"
         path = urlsplit(url).path.lower()
-        assert path.endswith((".bw", ".bigwig", ".bb", ".bigbed")), "the format is told by the ending"
+        assert path.endswith((".bw", ".bigwig", ".bb", ".bigbed")), "the extension tells the format"
         assert re.fullmatch(r"\d+,\d+,\d+", track.attrib["color"])
         assert track.attrib["autoScale"] in ("true", "false")
         tracks.append({"url": url, **track.attrib})

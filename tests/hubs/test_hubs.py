@@ -1,4 +1,4 @@
-"""Which tilesets other genome browsers are given, and how."""
+"""Hubs for other genome browsers: which tilesets they hold, and their files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
 from trackserver.hubs import hub as hubs
 from trackserver.hubs import igv, ucsc
-from trackserver.hubs.headers import Header, Headers
+from trackserver.hubs.headers import Header, HeaderCache
 from trackserver.hubs.hub import Addresses, HubTrack
 from trackserver.sources import guard as guards
 
@@ -33,16 +33,17 @@ def hub_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def test_what_is_left_out_and_why(hub_site: Site) -> None:
-    hub = hubs.make_hub(hub_site, hubs.whole_catalogue(hub_site), THERE)
-    why = {left.uid: left.why for left in hub.left_out}
-    assert why.keys() == LEFT_OUT
-    assert why["contacts"].endswith("not cooler")
-    assert why["gone"] == "its file is gone"
+    hub = hubs.make_hub(hub_site, hubs.select_all(hub_site), THERE)
+    reasons = {tileset.uid: tileset.reason for tileset in hub.left_out}
+    assert reasons.keys() == LEFT_OUT
+    assert reasons["contacts"].endswith("not cooler")
+    assert reasons["gone"] == "its file is gone"
     assert "secret" not in repr(hub)
     assert hub.assemblies == ["hg38", "own"]
-    kept = hubs.make_hub(hub_site, hubs.named(hub_site, ["peaks", "far"]), Addresses(lambda record: None, str))
-    assert [track.record.uid for track in kept.tracks] == ["far"]
-    assert "serve_files" in kept.left_out[0].why
+    not_served = Addresses(lambda record: None, str)
+    remote = hubs.make_hub(hub_site, hubs.select_by_uid(hub_site, ["peaks", "far"]), not_served)
+    assert [track.record.uid for track in remote.tracks] == ["far"]
+    assert "serve_files" in remote.left_out[0].reason
 
 
 @pytest.mark.parametrize(
@@ -68,13 +69,14 @@ def test_a_catalogue_opens_with_a_few_tracks(tmp_path: Path) -> None:
     site = make_hub_site(tmp_path / "many")
     one = site.catalogue.tileset("peaks").__dict__
     site.catalogue.put_tilesets(TilesetRecord(**{**one, "uid": f"p{i}"}) for i in range(60))
-    hub = hubs.make_hub(site, hubs.whole_catalogue(site), THERE)
-    assert sum(track.opened for track in hub.tracks) == hubs.MOST_SHOWN
+    hub = hubs.make_hub(site, hubs.select_all(site), THERE)
+    assert sum(track.is_shown for track in hub.tracks) == hubs.MAX_SHOWN
     tracks = check_tracks(stanzas(ucsc.track_db(hub.on("hg38"), {})))
-    assert sum(track.get("parent", "").endswith(" on") for track in tracks.values()) == hubs.MOST_SHOWN
-    assert len(read_igv(igv.igv(hub.on("hg38"), "hg38", None)).tracks) == igv.MOST_IN_IGV
+    assert sum(track.get("parent", "").endswith(" on") for track in tracks.values()) == hubs.MAX_SHOWN
+    assert len(read_igv(igv.make_session(hub.on("hg38"), "hg38", None)).tracks) == igv.MAX_TRACKS
     assert all(
-        track.opened for track in hubs.make_hub(site, hubs.named(site, [f"p{i}" for i in range(30)]), THERE).tracks
+        track.is_shown
+        for track in hubs.make_hub(site, hubs.select_by_uid(site, [f"p{i}" for i in range(30)]), THERE).tracks
     )
 
 
@@ -83,19 +85,19 @@ def test_a_catalogue_opens_with_a_few_tracks(tmp_path: Path) -> None:
     [("nosuch", UnknownTileset), ("far", NoFile), ("contacts", NoFile), ("gone", NoFile), ("sequence-hg38", NoFile),
      ("ism-0", UnknownTileset)],
 )  # fmt: skip
-def test_files_that_are_not_handed_out(hub_site: Site, uid: str, error: type[Exception]) -> None:
+def test_files_that_are_not_served(hub_site: Site, uid: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         hubs.local_file(hub_site, uid)
 
 
-def test_files_that_are(hub_site: Site) -> None:
+def test_a_file_that_is_served(hub_site: Site) -> None:
     assert hubs.local_file(hub_site, "peaks") == hub_site.tilesets / "peaks.bb"
 
 
-def test_assemblies_by_their_names_elsewhere() -> None:
-    assert [hubs.name_elsewhere(name) for name in ("hg38", "GRCh38", "sacCer3")] == ["hg38", "hg38", "sacCer3"]
+def test_assembly_names_of_other_browsers() -> None:
+    assert [hubs.ucsc_name(name) for name in ("hg38", "GRCh38", "sacCer3")] == ["hg38", "hg38", "sacCer3"]
     with pytest.raises(AssemblyNotShown, match=r"do not know the assembly 'own'.*JBrowse shows any"):
-        hubs.name_elsewhere("own")
+        hubs.ucsc_name("own")
     with pytest.raises(AssemblyNotShown):
         ucsc.genomes_txt({"own": "https://x.org/own/trackDb.txt"})
 
@@ -124,17 +126,17 @@ records = st.builds(
     strand=st.sampled_from("+-."), accession=texts, model=texts,
 )  # fmt: skip
 numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
-limits = st.none() | st.tuples(numbers, numbers).map(lambda pair: (min(pair), max(pair)))
-headers = st.none() | st.builds(Header, limits, st.integers(0, 30), st.integers(0, 30))
+value_ranges = st.none() | st.tuples(numbers, numbers).map(lambda pair: (min(pair), max(pair)))
+headers = st.none() | st.builds(Header, value_ranges, st.integers(0, 30), st.integers(0, 30))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(records, headers), min_size=1, max_size=8, unique_by=lambda pair: pair[0].uid))
-def test_whatever_a_catalogue_says_the_hub_is_valid(said: list[tuple[TilesetRecord, Header | None]]) -> None:
-    tracks = [HubTrack(record, f"https://x.org/{record.uid}.bw", number < 3) for number, (record, _) in enumerate(said)]
-    written = ucsc.track_db(tracks, {record.uid: header for record, header in said if header})
-    assert sum("bigDataUrl" in track for track in check_tracks(stanzas(written)).values()) == len(said)
-    assert len(read_igv(igv.igv(tracks, "hg38", None)).tracks) == len(said)
+def test_any_catalogue_makes_a_valid_hub(rows: list[tuple[TilesetRecord, Header | None]]) -> None:
+    tracks = [HubTrack(record, f"https://x.org/{record.uid}.bw", number < 3) for number, (record, _) in enumerate(rows)]
+    written = ucsc.track_db(tracks, {record.uid: header for record, header in rows if header})
+    assert sum("bigDataUrl" in track for track in check_tracks(stanzas(written)).values()) == len(rows)
+    assert len(read_igv(igv.make_session(tracks, "hg38", None)).tracks) == len(rows)
 
 
 @pytest.mark.parametrize(
@@ -152,20 +154,20 @@ def test_columns_of_a_bigbed(header: Header | None, kind: str) -> None:
     assert written["p"]["type"] == kind
 
 
-def test_headers_are_read_once_and_anew_when_the_file_is_another(hub_site: Site) -> None:
+def test_headers_are_read_once_for_each_version(hub_site: Site) -> None:
     path = hub_site.tilesets / "changing.bw"
     write_signal(path, SIZES, seed=5)
     record = TilesetRecord("changing", "C", OBSERVED, "hg38", "tilesets/changing.bw")
-    headers = Headers(hub_site)
-    first = headers.of([record])["changing"]
-    with pyBigWig.open(str(path)) as opened:
-        values = [value for chrom in SIZES for *_, value in opened.intervals(chrom)]
-    assert first.limits == (min(values), max(values))
-    assert headers.of([record])["changing"] is first
+    headers = HeaderCache(hub_site)
+    first = headers.read([record])["changing"]
+    with pyBigWig.open(str(path)) as bigwig:
+        values = [value for chrom in SIZES for *_, value in bigwig.intervals(chrom)]
+    assert first.value_range == (min(values), max(values))
+    assert headers.read([record])["changing"] is first
     write_signal(path, SIZES, seed=6)
-    assert headers.of([record])["changing"].limits != first.limits
+    assert headers.read([record])["changing"].value_range != first.value_range
     path.unlink()
-    assert headers.of([record]) == {}
+    assert headers.read([record]) == {}
 
 
 def test_headers_of_files_on_the_web(hub_site: Site, tmp_path: Path) -> None:
@@ -174,9 +176,9 @@ def test_headers_of_files_on_the_web(hub_site: Site, tmp_path: Path) -> None:
         origin.files["/far.bw"] = (tmp_path / "far.bw").read_bytes()
         there = TilesetRecord("a", "A", OBSERVED, "hg38", origin.url("/far.bw"), size=5)
         gone = TilesetRecord("b", "B", OBSERVED, "hg38", origin.url("/nothing.bw"), size=5)
-        headers = Headers(hub_site)
-        assert headers.of([there, gone]).keys() == {"a"}
-        asked = len(origin.asked)
-        headers.of([there])
-        assert len(origin.asked) == asked
+        headers = HeaderCache(hub_site)
+        assert headers.read([there, gone]).keys() == {"a"}
+        n_requests = len(origin.asked)
+        headers.read([there])
+        assert len(origin.asked) == n_requests
     guards._connections.close()

@@ -147,7 +147,8 @@ def test_another_file_is_refused_by_its_first_layer_that_differs() -> None:
     with pytest.raises(DataError, match=r"Basenji: cnn2/conv1d/kernel should have .*\(6, 6, any\) but has \(5, 6, 7\)"):
         translate(wrong, Choice())
     other = Weights(Path("w"), {"stem.0.weight": torch.zeros(48, 4, 15)})
-    with pytest.raises(DataError, match=r"has no cnn0/conv1d/kernel .*; it has stem\.0\.weight \(48, 4, 15\)"):
+    message = r"has no cnn0/conv1d/kernel .*; its first unused tensor is stem\.0\.weight \(48, 4, 15\)"
+    with pytest.raises(DataError, match=message):
         translate(other, Choice())
     more = Weights(Path("w"), {**tensors, "cnn11/conv1d/kernel": torch.zeros(1, 11, 2)})
     with pytest.raises(DataError, match=r"it also holds cnn11/conv1d/kernel \(1, 11, 2\)"):
@@ -161,7 +162,7 @@ def test_a_wrong_configuration_is_refused(config: dict[str, object]) -> None:
 
 
 def test_another_order_of_bases_is_refused() -> None:
-    with pytest.raises(DataError, match=r"Basenji's files have the bases in the order ACGT, not AGCT\."):
+    with pytest.raises(DataError, match=r"Basenji's files order the bases ACGT, not AGCT\."):
         translate(published(), Choice(alphabet="AGCT"))
     with pytest.raises(DataError, match=r"Basenji has no head 'mouse'; it has human\."):
         translate(published(), Choice(head="mouse"))

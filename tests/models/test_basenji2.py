@@ -102,14 +102,14 @@ def test_the_original_code_says_the_same(parity: Path) -> None:
 
 @pytest.mark.sample
 @torch.inference_mode()
-@pytest.mark.parametrize("said", [CUSTOM, TANH, None])
-def test_a_small_network_equals_its_published_form_and_the_file_says_its_gelu(tmp_path: Path, said: Any) -> None:
+@pytest.mark.parametrize("settings", [CUSTOM, TANH, None])
+def test_a_small_network_equals_its_published_form_and_the_file_says_its_gelu(tmp_path: Path, settings: Any) -> None:
     one_hot = torch.rand(2, 4, 512)
-    path = write(tmp_path / "w.h5", published(), *([said] if said else []))
-    expected = plain(published(), one_hot, tanh if said is TANH else sigmoid)
+    path = write(tmp_path / "w.h5", published(), *([settings] if settings else []))
+    expected = plain(published(), one_hot, tanh if settings is TANH else sigmoid)
     module = load(path, 0)
     assert_close(module(one_hot), expected, module)
-    assert (expected - plain(published(), one_hot, sigmoid if said is TANH else tanh)).abs().max() > 1e-3
+    assert (expected - plain(published(), one_hot, sigmoid if settings is TANH else tanh)).abs().max() > 1e-3
 
 
 def test_weights_alone_may_be_told_their_gelu_a_full_file_not_otherwise(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_weights_alone_may_be_told_their_gelu_a_full_file_not_otherwise(tmp_path
         translate(read(full), Choice(activation="tanh"))
     with pytest.raises(DataError, match="activation is 'sigmoid' or 'tanh', not 'relu'"):
         translate(read(alone), Choice(activation="relu"))
-    with pytest.raises(DataError, match=r"of its activations \(ReLU\) one must be a GELU"):
+    with pytest.raises(DataError, match=r"one of its activations \(ReLU\) has to be a known GELU"):
         translate(read(write(tmp_path / "relu.h5", published(), {"class_name": "ReLU"})), Choice())
 
 
@@ -210,7 +210,7 @@ def test_a_wrong_configuration_is_refused(config: dict[str, object]) -> None:
 
 def test_another_order_of_bases_and_an_unknown_head_are_refused(tmp_path: Path) -> None:
     weights = read(write(tmp_path / "w.h5", published()))
-    with pytest.raises(DataError, match=r"Basenji2's files have the bases in the order ACGT, not AGCT\."):
+    with pytest.raises(DataError, match=r"Basenji2's files order the bases ACGT, not AGCT\."):
         translate(weights, Choice(alphabet="AGCT"))
     with pytest.raises(DataError, match=r"Basenji2 has no head 'rat'; it has human, mouse\."):
         translate(weights, Choice(head="rat"))

@@ -124,9 +124,9 @@ def keras(head: str = "human_head", activation: str = "nn.gelu") -> Weights:
     norm("final_joined_convs.0")
     conv("final_joined_convs.0.conv_layer")
     dense(head)
-    said = {"class_name": "TFOpLambda", "config": {"function": activation}}
-    said["inbound_nodes"] = [["x", 0, 0, {"approximate": True}]] if activation == "nn.gelu" else []
-    return Weights(Path("model0_best.h5"), tensors, {"config": {"layers": [said]}})
+    layer = {"class_name": "TFOpLambda", "config": {"function": activation}}
+    layer["inbound_nodes"] = [["x", 0, 0, {"approximate": True}]] if activation == "nn.gelu" else []
+    return Weights(Path("model0_best.h5"), tensors, {"config": {"layers": [layer]}})
 
 
 def load(weights: Weights, crop: int, tracks: list[int] | None = None, head: str = "") -> nn.Module:
@@ -195,7 +195,7 @@ def plain(file: dict[str, Tensor], one_hot: Tensor) -> Tensor:
 @torch.inference_mode()
 @pytest.mark.parametrize("queries", [512, 3])
 def test_a_small_network_equals_its_published_form(monkeypatch: pytest.MonkeyPatch, queries: int) -> None:
-    monkeypatch.setattr(layers, "QUERIES", queries)  # taken in blocks or all at once
+    monkeypatch.setattr(layers, "QUERY_BLOCK", queries)  # taken in blocks or all at once
     one_hot, module = torch.rand(2, 4, 160), load(package(), 0)
     assert_close(module(one_hot), plain(package().tensors, one_hot), module)
 
@@ -281,7 +281,8 @@ def test_flashzoi_and_others_are_refused_by_the_first_layer_that_differs() -> No
         translate(more, Choice())
     other = Weights(Path("w"), {"stem.0.weight": torch.zeros(48, 4, 15)})
     with pytest.raises(
-        DataError, match=r"has no conv_dna\.conv_layer\.weight .*; it has stem\.0\.weight \(48, 4, 15\)"
+        DataError,
+        match=r"has no conv_dna\.conv_layer\.weight .*; its first unused tensor is stem\.0\.weight \(48, 4, 15\)",
     ):
         translate(other, Choice())
 
@@ -345,5 +346,5 @@ def test_unsquashing_says_what_the_original_code_says() -> None:
 
 
 def test_another_order_of_bases_is_refused() -> None:
-    with pytest.raises(DataError, match=r"Borzoi's files have the bases in the order ACGT, not AGCT\."):
+    with pytest.raises(DataError, match=r"Borzoi's files order the bases ACGT, not AGCT\."):
         translate(package(), Choice(alphabet="AGCT"))

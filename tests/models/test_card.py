@@ -29,15 +29,15 @@ def test_a_card_reads_back_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"windw": 3}, "windw"),
         ({"window": "1024"}, "window"),
         ({"window": 1000}, "not a whole number of 128-bp bins"),
         ({"crop": 512}, "leaves nothing"),
         ({"assemblies": []}, "assembly it was trained on"),
-        ({"shortest": 2048}, "cannot be its shortest"),
-        ({"shortest": 300}, "cannot be its shortest"),
+        ({"shortest": 2048}, "its shortest window cannot be"),
+        ({"shortest": 300}, "its shortest window cannot be"),
         ({"placement": "left"}, "placement"),
         ({"tracks": []}, "tracks"),
         ({"tracks": [{"index": 0, "name": "a", "mean": float("nan")}]}, r"tracks\.0\.mean"),
@@ -45,10 +45,10 @@ def test_a_card_reads_back_as_written(tmp_path: Path) -> None:
         ({"tracks": [{"index": 0, "name": "a", "strand_pair": 7}]}, "strand pair"),
     ],
 )
-def test_a_wrong_card_is_refused_with_what_is_wrong(tmp_path: Path, change: dict[str, object], said: str) -> None:
+def test_a_wrong_card_is_refused_with_what_is_wrong(tmp_path: Path, change: dict[str, object], message: str) -> None:
     path = tmp_path / "card.json"
     path.write_text(json.dumps({**asdict(CARD), **change}))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_card(path)
 
 
@@ -96,18 +96,18 @@ def test_a_selection_that_means_nothing_is_an_error(selection: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("selection", "said"),
+    ("selection", "message"),
     [
-        ("biosample=K563", "Nearest to that: biosample K562."),
-        ("biosample=b-cell", "Nearest to that: biosample B cell, CD20+."),
+        ("biosample=K563", "Closest matches: biosample K562."),
+        ("biosample=b-cell", "Closest matches: biosample B cell, CD20+."),
         ("assay=DNAse1,biosample=hep g2", "assay DNASE"),
-        ("CTFC K562", "Nearest to that: name CTCF K562"),
+        ("CTFC K562", "Closest matches: name CTCF K562"),
     ],
 )
-def test_what_nothing_is_called_names_the_nearest(selection: str, said: str) -> None:
+def test_what_nothing_is_called_names_the_nearest(selection: str, message: str) -> None:
     with pytest.raises(UnknownTrack) as caught:
         select(CARD, selection)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("selection", ["6", "GATA*", "assay=DNASE,target=CTCF", "biosample=xyz"])

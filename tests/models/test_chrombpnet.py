@@ -187,14 +187,14 @@ def test_a_file_of_one_network(spare: dict[str, int] | None, tmp_path: Path) -> 
     module = load(path, "bias")
     for found, expected in zip(module.profile_and_logcount(one_hot), answer(BIAS, one_hot), strict=True):
         assert_close(found, expected, module)
-    with pytest.raises(DataError, match="it holds one network, where the full model has two"):
+    with pytest.raises(DataError, match="it holds one network, but the full model has two"):
         translate(read(path), Choice(head="full"))
 
 
 def test_networks_of_unequal_width_are_refused(tmp_path: Path) -> None:
     networks = {"model_wo_bias": CHROMATIN, "model": BIAS}
     path = write(tmp_path / "w", networks, {"model_wo_bias": 0, "model": 470})
-    with pytest.raises(DataError, match="leave out 557 and 547 bp at each side, not the same"):
+    with pytest.raises(DataError, match="crop 557 and 547 bp at each side, which should be equal"):
         translate(read(path), Choice())
 
 
@@ -221,7 +221,7 @@ def test_a_configuration_not_of_keras_is_a_sentence(settings: dict[str, Any], tm
     path = write(tmp_path / "w", {"": BIAS}, {"": 480})
     with h5py.File(path, "r+") as file:
         file.attrs["model_config"] = json.dumps(settings)
-    with pytest.raises(DataError, match="not as Keras writes one"):
+    with pytest.raises(DataError, match="not one of Keras'"):
         translate(read(path), Choice())
 
 
@@ -244,7 +244,7 @@ def test_another_file_is_refused_by_its_first_layer_that_differs(tmp_path: Path)
 
 
 def test_an_unknown_head_is_refused(both: Path) -> None:
-    with pytest.raises(DataError, match="no head 'counts'; it has: full, nobias, bias"):
+    with pytest.raises(DataError, match="no head 'counts'; it has full, nobias, bias"):
         translate(read(both), Choice(head="counts"))
 
 
@@ -262,7 +262,7 @@ def test_the_published_network_has_its_size() -> None:
     ("config", "n_tracks", "crop", "sentence"),
     [
         ({}, 2, 557, "one track, not 2"),
-        ({}, 1, 556, "leaves out itself: 557"),
+        ({}, 1, 556, "own crop of 557"),
         ({"networks": []}, 1, 557, "one network or two, not 0"),
         ({"networks": [{"filters": 5}]}, 1, 557, r"networks\.0\.filters"),
         ({"networks": [{"dilated": 9}]}, 1, 2000, "sees 1069 bp"),

@@ -143,7 +143,8 @@ def test_another_file_is_refused_by_its_first_layer_that_differs(weights: Path, 
     with pytest.raises(DataError, match=r"longer does not fit DeepSEA: 4\.weight should have .* has \(6, 5, 1, 9\)"):
         translate(read(tmp_path / "longer"), AGCT)
     torch.save({"model.0.0.weight": torch.zeros(5, 4, 1, 8)}, tmp_path / "beluga")
-    with pytest.raises(DataError, match=r"it has no 0\.weight .*; it has model\.0\.0\.weight \(5, 4, 1, 8\)"):
+    message = r"it has no 0\.weight .*; its first unused tensor is model\.0\.0\.weight \(5, 4, 1, 8\)"
+    with pytest.raises(DataError, match=message):
         translate(read(tmp_path / "beluga"), AGCT)
     torch.save({**state, "12.1.weight": torch.zeros(8, 7 * 53 + 1)}, tmp_path / "uneven")
     with pytest.raises(DataError, match=r"12\.1 reads 372 numbers, not whole positions of 7 channels"):
@@ -154,7 +155,7 @@ def test_another_file_is_refused_by_its_first_layer_that_differs(weights: Path, 
 
 
 def test_an_unknown_head_is_refused(weights: Path) -> None:
-    with pytest.raises(DataError, match="no head 'human'; it has: profiles"):
+    with pytest.raises(DataError, match="no head 'human'; it has profiles"):
         translate(read(weights), Choice(head="human"))
 
 

@@ -14,7 +14,7 @@ from tests.tolerance import assert_close
 from trackserver.errors import DataError
 from trackserver.models import layers, registry
 from trackserver.models.enformer import basis, build, translate
-from trackserver.models.layers import RelativeAttention, shifted
+from trackserver.models.layers import RelativeAttention, shift_rows
 from trackserver.models.weights import Choice, Weights, read
 
 STEM, TOWER, HEADS, KEY, FEATURES, HIDDEN = 4, (5, 6), 2, 3, 12, 7
@@ -186,7 +186,7 @@ def by_definition(x: Tensor, distances: Tensor, file: dict[str, Tensor]) -> Tens
 @torch.inference_mode()
 @pytest.mark.parametrize("queries", [512, 3])
 def test_a_small_network_equals_its_published_form(monkeypatch: pytest.MonkeyPatch, queries: int) -> None:
-    monkeypatch.setattr(layers, "QUERIES", queries)  # taken in blocks or all at once
+    monkeypatch.setattr(layers, "QUERY_BLOCK", queries)  # taken in blocks or all at once
     one_hot = torch.rand(2, 4, 80)
     module = load(package(), 0)
     assert_close(module(one_hot), plain(package().tensors, one_hot), module)
@@ -255,7 +255,7 @@ def test_a_network_that_predicted_can_also_be_differentiated() -> None:
 def test_the_shift_gives_each_query_its_own_distances() -> None:
     """Of 7 keys, the queries 2, 3 and 4 meet the distances -4 to 4."""
     distances = torch.arange(-4, 5).float().expand(1, 1, 3, -1)
-    assert shifted(distances)[0, 0].tolist() == [[j - i for j in range(7)] for i in (2, 3, 4)]
+    assert shift_rows(distances)[0, 0].tolist() == [[j - i for j in range(7)] for i in (2, 3, 4)]
 
 
 @torch.inference_mode()
@@ -264,7 +264,7 @@ def test_attention_does_not_depend_on_the_blocks_of_queries(monkeypatch: pytest.
     nn.init.normal_(attention.content_bias), nn.init.normal_(attention.position_bias)
     expected = attention(x, distances)
     for queries in (1, 4, 10):
-        monkeypatch.setattr(layers, "QUERIES", queries)
+        monkeypatch.setattr(layers, "QUERY_BLOCK", queries)
         assert_close(attention(x, distances), expected, attention)
 
 
@@ -307,7 +307,8 @@ def test_another_file_is_refused_by_its_first_layer_that_differs() -> None:
     with pytest.raises(DataError, match=r"2/_layers/1/.*_k_layer/w.* should have .*\(6, 6\) but has \(6, 7\)"):
         translate(Weights(Path("w"), {**official, name: torch.zeros(6, 7)}), Choice())
     other = Weights(Path("w"), {"cnn0/conv1d/kernel": torch.zeros(22, 4, 26)})
-    with pytest.raises(DataError, match=r"has no stem\.0\.weight .*; it has cnn0/conv1d/kernel \(22, 4, 26\)"):
+    message = r"has no stem\.0\.weight .*; its first unused tensor is cnn0/conv1d/kernel \(22, 4, 26\)"
+    with pytest.raises(DataError, match=message):
         translate(other, Choice())
     more = Weights(Path("w"), {**tensors, "_trunk.7.weight": torch.zeros(2)})
     with pytest.raises(DataError, match=r"it also holds _trunk\.7\.weight \(2\)"):
@@ -323,5 +324,5 @@ def test_a_wrong_configuration_is_refused(config: dict[str, object]) -> None:
 
 
 def test_another_order_of_bases_is_refused() -> None:
-    with pytest.raises(DataError, match=r"Enformer's files have the bases in the order ACGT, not AGCT\."):
+    with pytest.raises(DataError, match=r"Enformer's files order the bases ACGT, not AGCT\."):
         translate(package(), Choice(alphabet="AGCT"))

@@ -1,4 +1,4 @@
-"""Published files into a site: what fits is kept whole, what does not is refused in one sentence."""
+"""PublishedModel files into a site: what fits is kept whole, what does not is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from trackserver.errors import DataError, InvalidRequest, NotFound, UnknownTrack
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import one_hot
 from trackserver.models import beluga, deepsea, registry
-from trackserver.models.install import Source, copy_model, install
-from trackserver.models.zoo import Published, published, read_own_card, read_published
+from trackserver.models.install import InstallFiles, copy_model, install
+from trackserver.models.zoo import PublishedModel, published_models, read_own_card, read_published_model
 from trackserver.predict.engine import load_predictor
 from trackserver.sweep.prediction import predict_tracks
 
@@ -88,7 +88,7 @@ def test_the_order_of_bases_is_the_files(deepsea_file: Path) -> None:
 
 
 def test_another_models_file_is_refused_with_the_first_layer_that_differs(deepsea_file: Path) -> None:
-    for other in published().values():
+    for other in published_models().values():
         if other.architecture == "deepsea":
             continue
         with pytest.raises(DataError, match=f"{deepsea_file.name} .*(does not fit|is not)") as refusal:
@@ -123,16 +123,16 @@ def test_mouse_weights_offered_as_human(tmp_path: Path, site: Site) -> None:
     with pytest.raises(DataError, match=r"has 1,643 tracks: it is Basenji2 \(mouse\).*Install it as basenji2-mouse"):
         models.load("basenji2", mouse)
     with pytest.raises(DataError, match="Install it as basenji2-mouse"):
-        install(site.models, read_published("basenji2"), Source(mouse))
-    assert registry.installed(site.models) == ["random"]
-    card = install(site.models, read_published("basenji2-mouse"), Source(mouse))
+        install(site.models, read_published_model("basenji2"), InstallFiles(mouse))
+    assert registry.installed_models(site.models) == ["random"]
+    card = install(site.models, read_published_model("basenji2-mouse"), InstallFiles(mouse))
     assert (len(card.tracks), card.assemblies[0]) == (1643, "mm10")
 
 
 def test_installed_it_says_what_the_file_says_and_knows_where_it_is_from(deepsea_file: Path, site: Site) -> None:
     labels = deepsea_file.with_name("predictor.names")
     labels.write_text("K562|DNase|None\nK562|CTCF|None\nK562|CTCF|None\nHepG2|H3K27ac|None\nHepG2|MafK|None\n")
-    card = install(site.models, read_published("deepsea"), Source(deepsea_file, labels))
+    card = install(site.models, read_published_model("deepsea"), InstallFiles(deepsea_file, labels))
     assert registry.card(site.models, "deepsea") == card
     assert [track.target for track in card.tracks] == ["", "CTCF", "CTCF", "H3K27ac", "MafK"]
     assert card.provenance["source"] == "deepsea_predict.pth" and len(card.provenance["source_sha256"]) == 64
@@ -146,22 +146,22 @@ def test_a_table_of_another_model_is_refused_and_leaves_nothing(deepsea_file: Pa
     labels = deepsea_file.with_name("predictor.names")
     labels.write_text("K562|DNase|None\n" * 4)
     with pytest.raises(DataError, match=r"predictor\.names lists 4 tracks"):
-        install(site.models, read_published("deepsea"), Source(deepsea_file, labels))
+        install(site.models, read_published_model("deepsea"), InstallFiles(deepsea_file, labels))
     labels.write_text("index\tidentifier\n" * 5)
     with pytest.raises(DataError, match=r"predictor\.names"):
-        install(site.models, read_published("deepsea"), Source(deepsea_file, labels))
+        install(site.models, read_published_model("deepsea"), InstallFiles(deepsea_file, labels))
     assert sorted(path.name for path in site.models.iterdir()) == ["random"]
 
 
 def test_names_and_overwriting(deepsea_file: Path, site: Site) -> None:
-    about, source = read_published("deepsea"), Source(deepsea_file)
+    about, source = read_published_model("deepsea"), InstallFiles(deepsea_file)
     install(site.models, about, source, "mine")
     with pytest.raises(InvalidRequest, match="There is a model 'mine' already"):
         install(site.models, about, source, "mine")
     random_deepsea(deepsea_file, 9)
     assert len(install(site.models, about, source, "mine", overwrite=True).tracks) == 9
     with pytest.raises(DataError):
-        install(site.models, about, Source(deepsea_file, alphabet="AAAA"), "mine", overwrite=True)
+        install(site.models, about, InstallFiles(deepsea_file, alphabet="AAAA"), "mine", overwrite=True)
     assert len(registry.card(site.models, "mine").tracks) == 9  # what failed replaced nothing
     with pytest.raises(InvalidRequest, match="cannot be a model's id"):
         install(site.models, about, source, "../mine")
@@ -191,7 +191,7 @@ def test_a_model_of_another_site_moves_in(site: Site, tmp_path: Path) -> None:
     (site.models / "random" / registry.WEIGHTS).write_bytes(b"")
     with pytest.raises(DataError, match="SHA-256"):
         copy_model(tmp_path / "models", site.models / "random", "broken")
-    assert registry.installed(tmp_path / "models") == ["theirs"]
+    assert registry.installed_models(tmp_path / "models") == ["theirs"]
 
 
 CARD = """
@@ -252,7 +252,7 @@ def test_a_program_of_ones_own_predicts_and_answers(site: Site, tmp_path: Path) 
 
 def test_a_card_with_a_typo_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(CARD + "\n")
-    assert isinstance(read_own_card(tmp_path / "mine.toml", "mine"), Published)
+    assert isinstance(read_own_card(tmp_path / "mine.toml", "mine"), PublishedModel)
     (tmp_path / "mine.toml").write_text(CARD.replace("bin_width", "binwidth"))
     with pytest.raises(DataError, match=r"mine\.toml is not a model's card"):
         read_own_card(tmp_path / "mine.toml", "mine")
@@ -283,11 +283,11 @@ def test_fetching(site: Site, served: tuple[str, Path], monkeypatch: pytest.Monk
     asked = ["models", "fetch", "deepsea", *where]
     refused = CliRunner().invoke(main, asked)  # not the file that was published
     assert refused.exit_code == 1 and "89e640bf6bdbe1ff165f484d9796efc7" in refused.output
-    assert registry.installed(site.models) == ["random"]
+    assert registry.installed_models(site.models) == ["random"]
 
-    about = read_published("deepsea")
+    about = read_published_model("deepsea")
     unchecked = replace(about, files=(replace(about.files[0], md5=""),))
-    monkeypatch.setattr(sys.modules["trackserver.cli.models"], "read_published", lambda _: unchecked)
+    monkeypatch.setattr(sys.modules["trackserver.cli.models"], "read_published_model", lambda _: unchecked)
     done = CliRunner().invoke(main, asked)
     assert done.exit_code == 0, done.output
     assert registry.card(site.models, "deepsea").tracks[4].biosample == "K562"
@@ -300,12 +300,12 @@ def test_fetching(site: Site, served: tuple[str, Path], monkeypatch: pytest.Monk
 def test_what_is_not_ours_to_fetch_says_where_it_is(site: Site, model_id: str) -> None:
     asked = CliRunner().invoke(main, ["models", "fetch", model_id, "--site", str(site.path)])
     assert asked.exit_code == 1
-    assert read_published(model_id).page in asked.output.replace("\n", "")
+    assert read_published_model(model_id).page in asked.output.replace("\n", "")
     assert f"trackserver models install {model_id} FILE" in asked.output
 
 
 def test_the_list_says_what_is_here_and_how_to_get_the_rest(site: Site, deepsea_file: Path) -> None:
-    install(site.models, read_published("deepsea"), Source(deepsea_file))
+    install(site.models, read_published_model("deepsea"), InstallFiles(deepsea_file))
     asked = CliRunner().invoke(main, ["models", "--site", str(site.path)])
     lines = {line.split()[0]: line.rstrip() for line in asked.stdout.splitlines() if line.strip()}
     assert "on this site" in lines["deepsea"] and "on this site" in lines["random"]
@@ -314,7 +314,7 @@ def test_the_list_says_what_is_here_and_how_to_get_the_rest(site: Site, deepsea_
     assert "trackserver models fetch ID" in asked.stderr
     listed = json.loads(CliRunner().invoke(main, ["models", "--json", "--site", str(site.path)]).stdout)
     assert {entry["id"] for entry in listed if entry["installed"]} == {"random", "deepsea"}
-    assert {entry["id"] for entry in listed} == {"random", *published()}
+    assert {entry["id"] for entry in listed} == {"random", *published_models()}
     shown = CliRunner().invoke(main, ["models", "show", "enformer", "--site", str(site.path)])
     assert "196,608 bp" in shown.stdout and "trackserver models fetch enformer" in shown.stdout
 

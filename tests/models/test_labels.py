@@ -122,38 +122,42 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "text", "said"),
+    ("form", "text", "message"),
     [
         ("tsv", "nmae\na\n", r"labels\.txt, line 1: the header has no column name"),
-        ("tsv", "name\tbiosampel\na\tb\n", r"line 1: no column is called 'biosampel'; known: name, assay"),
-        ("tsv", "name\tname\na\tb\n", "line 1: a column is there twice"),
+        ("tsv", "name\tbiosampel\na\tb\n", r"line 1: unknown column 'biosampel'; the columns are name, assay"),
+        ("tsv", "name\tname\na\tb\n", "line 1: a column name is repeated"),
         ("tsv", "name\tassay\na\n", "line 2: it has 1 cells under a header of 2 columns"),
         ("tsv", "name\tassay\na\tb\n\tb\n", "line 3: its name is empty"),
         ("tsv", "name\tstrand\na\tplus\n", r"line 2: strand is 'plus' but should be \+ or - or \."),
         ("tsv", "name\tmean\na\tnan\n", "line 2: mean is 'nan' but should be a number above 0"),
         ("tsv", "name\tmean\na\t-1\n", "line 2: mean is '-1'"),
-        ("tsv", "name\tstrand_pair\na\t1\nb\t1\n", "line 2: its strand_pair 1 does not name it"),
-        ("tsv", "name\tstrand_pair\na\t7\n", "line 2: its strand_pair 7 does not name it"),
+        ("tsv", "name\tstrand_pair\na\t1\nb\t1\n", "line 2: its strand_pair 1 is not a track that names it back"),
+        ("tsv", "name\tstrand_pair\na\t7\n", "line 2: its strand_pair 7 is not a track that names it back"),
         ("tsv", "name\tstrand_pair\na\t-1\n", "line 2: strand_pair is '-1' but should be a whole number"),
-        ("tsv", "name\n", "line 1: no track is listed"),
+        ("tsv", "name\n", "line 1: there are no tracks after the header"),
         ("calico", DEEPSEA, "line 1: the header has no column identifier, description"),
-        ("calico", CALICO.replace("clip", "clop"), "line 1: no column is called 'clop'"),
+        ("calico", CALICO.replace("clip", "clop"), "line 1: unknown column 'clop'"),
         ("calico", BORZOI.replace("sum_sqrt", "sum_root"), "line 5: sum_stat is 'sum_root' but should be mean or sum"),
         ("calico", BORZOI.replace("\t2.0\t", "\t\t"), "line 4: scale is '' but should be a number above 0"),
-        ("calico", BORZOI.replace("\t8\tCAGE", "\t9\tCAGE"), "line 2: its strand_pair 9 does not name it"),
+        (
+            "calico",
+            BORZOI.replace("\t8\tCAGE", "\t9\tCAGE"),
+            "line 2: its strand_pair 9 is not a track that names it back",
+        ),
         ("deepsea", "K562|CTCF|None\nK562|CTCF\n", r"line 2: it should read cell\|target\|treatment"),
         ("beluga", "K562_CTCF_None\nK562\n", "line 2: it should read cell_target_treatment"),
         ("basset", DEEPSEA, "line 1: it should be the name of a cell type"),
         ("sei", DEEPSEA, r"line 1: it should read cell \| target \| ID:number"),
         ("seiclasses", "8988T\n", "line 1: it should read like E1 Stem cell"),
-        ("basset", "K562\n\nHepG2\n", "line 2: nothing is on it"),
-        ("basset", "K562\n" + "a" * 10_001, "line 2: it is 10,001 characters long"),
-        ("basset", "", "line 1: nothing is on it"),
-        ("basset", "K562\0\n", "not a label table but a file of another kind"),
+        ("basset", "K562\n\nHepG2\n", "line 2: the line is empty"),
+        ("basset", "K562\n" + "a" * 10_001, "line 2: the line has 10,001 characters"),
+        ("basset", "", "line 1: the line is empty"),
+        ("basset", "K562\0\n", "not a label table but another kind of file"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, form: str, text: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, form: str, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         read_labels(written(tmp_path, text), form, None)
 
 

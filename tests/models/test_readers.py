@@ -88,7 +88,7 @@ def test_a_class_that_only_looks_like_a_networks_is_refused(tmp_path: Path) -> N
 def test_a_torch_file_cut_short(tmp_path: Path, legacy: bool, keep: int) -> None:
     torch.save(STATE, tmp_path / "whole", _use_new_zipfile_serialization=not legacy)
     (tmp_path / "w").write_bytes((tmp_path / "whole").read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"may be cut short|without any weights|no weight file"):
+    with pytest.raises(DataError, match=r"may be truncated|without weights|no weight file"):
         weights.read(tmp_path / "w")
 
 
@@ -166,7 +166,7 @@ def test_a_keras_file_whose_groups_hold_themselves_is_read(tmp_path: Path) -> No
 def test_a_keras_file_cut_short(tmp_path: Path, keep: int) -> None:
     keras_file(tmp_path / "whole")
     (tmp_path / "w").write_bytes((tmp_path / "whole").read_bytes()[:keep])
-    with pytest.raises(DataError, match="cut short"):
+    with pytest.raises(DataError, match="truncated"):
         weights.read(tmp_path / "w")
 
 
@@ -240,7 +240,7 @@ def test_a_tensorflow_checkpoint_that_is_not_whole(tmp_path: Path) -> None:
     shard = tmp_path / "m.data-00000-of-00001"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-4])
-    with pytest.raises(DataError, match="cut short: x should end at byte 48"):
+    with pytest.raises(DataError, match="truncated: x should end at byte 48"):
         weights.read(tmp_path / "m")
     shard.unlink()
     with pytest.raises(DataError, match=r"needs m\.data-00000-of-00001 beside it"):
@@ -249,7 +249,7 @@ def test_a_tensorflow_checkpoint_that_is_not_whole(tmp_path: Path) -> None:
     index = (tmp_path / "m.index").read_bytes()
     for keep in (0, 20, len(index) - 1):
         (tmp_path / "m.index").write_bytes(index[:keep])
-        with pytest.raises(DataError, match="not a whole TensorFlow checkpoint index"):
+        with pytest.raises(DataError, match="not a complete TensorFlow checkpoint index"):
             weights.read(tmp_path / "m")
     for at in range(len(index)):  # any byte wrong: read, or a sentence
         (tmp_path / "m.index").write_bytes(index[:at] + bytes([index[at] ^ 0xFF]) + index[at + 1 :])
@@ -272,12 +272,14 @@ def test_files_are_mapped_not_copied(tmp_path: Path, parity: Path) -> None:
 
 
 def test_fit_names_the_first_layer_that_differs(tmp_path: Path) -> None:
-    held = Weights(tmp_path / "f", {"a": torch.zeros(3, 4), "c/kernel:0": torch.zeros(2), "c/bias:0": torch.zeros(1)})
-    fit = Fit(held, "Basset")
+    content = Weights(
+        tmp_path / "f", {"a": torch.zeros(3, 4), "c/kernel:0": torch.zeros(2), "c/bias:0": torch.zeros(1)}
+    )
+    fit = Fit(content, "Basset")
     with pytest.raises(DataError, match=r"f does not fit Basset: a should have shape \(any, 5\) but has \(3, 4\)"):
         fit.take("a", None, 5)
-    fit = Fit(held, "Basset")
-    with pytest.raises(DataError, match=r"it has no b \(expected \(any, 7\)\); it has a \(3, 4\)"):
+    fit = Fit(content, "Basset")
+    with pytest.raises(DataError, match=r"it has no b \(expected \(any, 7\)\); its first unused tensor is a \(3, 4\)"):
         fit.take("b", None, 7)
     assert fit.take("a", None, 4).shape == (3, 4)
     with pytest.raises(DataError, match=r"its layer c should have kernel \(any\), gamma \(2\) but has kernel"):
@@ -286,10 +288,10 @@ def test_fit_names_the_first_layer_that_differs(tmp_path: Path) -> None:
     assert (kernel.shape, bias.shape) == ((2,), (1,))
     with pytest.raises(DataError, match="its layers end where one with kernel"):
         fit.take_layer(kernel=(1,))
-    fit.done()
+    fit.check_all_taken()
     with pytest.raises(DataError, match=r"also holds a \(3, 4\), which the network does not have"):
-        Fit(held, "Basset").done()
-    fit = Fit(held, "Basset")
+        Fit(content, "Basset").check_all_taken()
+    fit = Fit(content, "Basset")
     fit.ignore("^c/")
     fit.ignore("^a$")
-    fit.done()
+    fit.check_all_taken()

@@ -35,8 +35,8 @@ def models(tmp_path: Path) -> Path:
 
 
 def test_what_is_installed_is_listed_by_name(models: Path) -> None:
-    assert registry.installed(models) == ["a", "b"]
-    assert registry.installed(models / "nowhere") == []
+    assert registry.installed_models(models) == ["a", "b"]
+    assert registry.installed_models(models / "nowhere") == []
 
 
 @pytest.mark.parametrize("model_id", ["c", "empty", "", "..", "../b", "a/../b", "a b", "a\n"])
@@ -80,7 +80,7 @@ def test_other_weights_than_the_cards_are_refused(models: Path) -> None:
 def test_an_architecture_there_is_not(models: Path) -> None:
     path = models / "a" / registry.CARD
     write_card(replace(read_card(path), architecture="oracle"), path)
-    with pytest.raises(DataError, match="No architecture 'oracle' here; known: deepsea, beluga"):
+    with pytest.raises(DataError, match="There is no architecture 'oracle'; there are deepsea, beluga"):
         registry.load(models, "a")
 
 

@@ -26,7 +26,7 @@ def load(path: Path, choice: Choice | None = None, tracks: list[int] | None = No
                              tracks=tracks)  # fmt: skip
 
 
-class Published(nn.Module):
+class PublishedModel(nn.Module):
     """The network as the file has it, under its names; small."""
 
     def __init__(self, channels: tuple[int, int, int] = (5, 6, 7), tracks: int = TRACKS):
@@ -68,7 +68,7 @@ def by_scipy(positions: int, splines: int) -> np.ndarray:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    torch.save(Published().state_dict(), tmp_path / "sei.pth")
+    torch.save(PublishedModel().state_dict(), tmp_path / "sei.pth")
     return tmp_path / "sei.pth"
 
 
@@ -100,7 +100,7 @@ def test_splines_are_those_of_scipy(positions: int, splines: int) -> None:
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model."])
 @torch.inference_mode()
 def test_a_small_network_equals_its_published_form(prefix: str, tmp_path: Path) -> None:
-    network, one_hot = Published().eval(), torch.rand(2, 4, 4096)
+    network, one_hot = PublishedModel().eval(), torch.rand(2, 4, 4096)
     torch.save({"state_dict": {prefix + name: t for name, t in network.state_dict().items()}}, tmp_path / "w")
     assert_close(load(tmp_path / "w")(one_hot), network(one_hot)[:, :, None], network)
 
@@ -136,8 +136,8 @@ def test_classes_are_the_profiles_along_their_directions(weights: Path) -> None:
         (None, r"projvec_targets\.npy"),
         (torch.ones(3, TRACKS + 1), "a row of 7 numbers for each class, but is 3 x 8"),
         (torch.ones(TRACKS), "but is 7"),
-        (torch.zeros(3, TRACKS), "no direction"),
-        (torch.full((3, TRACKS), torch.nan), "no direction"),
+        (torch.zeros(3, TRACKS), "without a direction"),
+        (torch.full((3, TRACKS), torch.nan), "without a direction"),
     ],
 )
 def test_a_wrong_projection_is_a_sentence(projection: Tensor | None, sentence: str, weights: Path) -> None:
@@ -167,7 +167,7 @@ def test_the_published_networks_have_their_sizes() -> None:
 
 def test_the_published_file_fits_in_any_of_its_forms() -> None:
     with torch.device("meta"):
-        tensors = dict(Published((480, 640, 960), 21_907).state_dict())
+        tensors = dict(PublishedModel((480, 640, 960), 21_907).state_dict())
         config, state = translate(Weights(Path("sei.pth"), tensors), Choice())
         module = build(config, 21_907, 1984)
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
@@ -180,7 +180,8 @@ def test_another_file_is_refused_by_its_first_layer_that_differs(weights: Path, 
     with pytest.raises(DataError, match=r"Sei: dconv3\.1\.weight should have .*\(7, 7, 5\) but has \(7, 7, 9\)"):
         translate(read(tmp_path / "wider"), Choice())
     torch.save({"0.weight": torch.zeros(5, 4, 1, 8)}, tmp_path / "deepsea")
-    with pytest.raises(DataError, match=r"it has no lconv1\.0\.weight .*; it has 0\.weight \(5, 4, 1, 8\)"):
+    message = r"it has no lconv1\.0\.weight .*; its first unused tensor is 0\.weight \(5, 4, 1, 8\)"
+    with pytest.raises(DataError, match=message):
         translate(read(tmp_path / "deepsea"), Choice())
     torch.save({**state, "classifier.2.weight": torch.zeros(6, 7), "classifier.2.bias": torch.zeros(6)}, tmp_path / "x")
     with pytest.raises(DataError, match="its last layer gives 6 profiles, the one before 7"):
@@ -188,7 +189,7 @@ def test_another_file_is_refused_by_its_first_layer_that_differs(weights: Path, 
 
 
 def test_an_unknown_head_is_refused(weights: Path) -> None:
-    with pytest.raises(DataError, match="no head 'class'; it has: profiles, classes"):
+    with pytest.raises(DataError, match="no head 'class'; it has profiles, classes"):
         translate(read(weights), Choice(head="class"))
 
 

@@ -66,7 +66,7 @@ def test_a_misfit_names_the_first_tensor(tmp_path: Path) -> None:
 def test_a_file_cut_short_is_a_sentence(tmp_path: Path, keep: int) -> None:
     save_weights(network().state_dict(), tmp_path / "w")
     (tmp_path / "w").write_bytes((tmp_path / "w").read_bytes()[:keep])
-    with pytest.raises(DataError, match="not a whole safetensors file"):
+    with pytest.raises(DataError, match="not a complete safetensors file"):
         load(network(), tmp_path / "w")
 
 

@@ -12,7 +12,7 @@ from trackserver.errors import DataError, NotFound
 from trackserver.models.card import Track, geometry_problem
 from trackserver.models.labels import read_labels
 from trackserver.models.registry import architecture
-from trackserver.models.zoo import Published, published, read_own_card, read_published
+from trackserver.models.zoo import PublishedModel, published_models, read_own_card, read_published_model
 
 OWN = """\
 architecture = "torchscript"
@@ -33,18 +33,18 @@ name = "ATAC:liver"
 
 def test_every_card_is_one_of_the_published_models() -> None:
     names = {path.name.removesuffix(".toml") for path in (files("trackserver.models") / "cards").iterdir()}
-    assert names == set(published())
-    assert all(about.id == model_id for model_id, about in published().items())
+    assert names == set(published_models())
+    assert all(about.id == model_id for model_id, about in published_models().items())
 
 
 def test_older_models_come_first_and_species_together() -> None:
-    ids = list(published())
+    ids = list(published_models())
     assert ids[0] == "deepsea" and ids[-2:] == ["borzoi", "borzoi-mouse"]
     assert all(ids.index(model_id) == ids.index(model_id[:-6]) + 1 for model_id in ids if model_id.endswith("-mouse"))
 
 
-@pytest.mark.parametrize("about", published().values(), ids=list(published()))
-def test_a_card_is_whole_and_possible(about: Published) -> None:
+@pytest.mark.parametrize("about", published_models().values(), ids=list(published_models()))
+def test_a_card_is_whole_and_possible(about: PublishedModel) -> None:
     assert architecture(about.architecture)
     assert not geometry_problem(about.window, about.crop, about.bin_width)
     assert about.shortest is None or not geometry_problem(about.shortest, about.crop, about.bin_width)
@@ -56,8 +56,8 @@ def test_a_card_is_whole_and_possible(about: Published) -> None:
     assert all("\n" not in text and "  " not in text for text in (about.summary, about.citation, about.licence))
 
 
-@pytest.mark.parametrize("about", published().values(), ids=list(published()))
-def test_what_is_fetched_has_a_safe_address(about: Published) -> None:
+@pytest.mark.parametrize("about", published_models().values(), ids=list(published_models()))
+def test_what_is_fetched_has_a_safe_address(about: PublishedModel) -> None:
     assert not (about.restricted and about.files)
     for file in (*about.files, *about.label_files):
         assert file.url.startswith("https://") and file.name in file.url and "/" not in file.name
@@ -67,13 +67,14 @@ def test_what_is_fetched_has_a_safe_address(about: Published) -> None:
 
 
 def test_what_may_not_be_passed_on_is_flagged() -> None:
-    assert {model_id for model_id, about in published().items() if about.restricted} == {"beluga", "sei", "sei-classes"}
+    restricted = {model_id for model_id, model in published_models().items() if model.restricted}
+    assert restricted == {"beluga", "sei", "sei-classes"}
 
 
 def test_one_value_or_many() -> None:
-    one = {model_id for model_id, about in published().items() if about.one_value}
+    one = {model_id for model_id, about in published_models().items() if about.one_value}
     assert one == {"deepsea", "beluga", "basset", "sei", "sei-classes"}
-    kept = {model_id: about.window - 2 * about.crop for model_id, about in published().items()}
+    kept = {model_id: about.window - 2 * about.crop for model_id, about in published_models().items()}
     assert kept["basenji"] == 960 * 128 and kept["basenji2"] == kept["enformer"] == 896 * 128
     assert kept["borzoi"] == 6144 * 32 and kept["chrombpnet"] == 1000
 
@@ -94,13 +95,13 @@ def test_one_value_or_many() -> None:
     ],
 )
 def test_the_published_table_fits_the_card(labels: Path, model_id: str, table: str) -> None:
-    about = read_published(model_id)
+    about = read_published_model(model_id)
     assert len(read_labels(labels / table, about.labels, about.n_tracks)) == about.n_tracks
 
 
 def test_no_such_model_is_a_sentence() -> None:
-    with pytest.raises(NotFound, match=r"No published model is called 'basenji3'; there are deepsea, .*borzoi-mouse"):
-        read_published("basenji3")
+    with pytest.raises(NotFound, match=r"There is no published model 'basenji3'; there are deepsea, .*borzoi-mouse"):
+        read_published_model("basenji3")
 
 
 def test_a_card_of_ones_own(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_a_card_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (OWN.replace("window", "windw"), "window: field required"),
         ("probabilty = true\n" + OWN, "probabilty: unexpected"),
@@ -123,9 +124,9 @@ def test_a_card_of_ones_own(tmp_path: Path) -> None:
         ("", "is not a model's card"),
     ],
 )
-def test_a_wrong_card_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+def test_a_wrong_card_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "liver.toml").write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_own_card(tmp_path / "liver.toml", "liver")
     with pytest.raises(DataError, match=r"liver\.json cannot be read"):
         read_own_card(tmp_path / "liver.json", "liver")

@@ -117,15 +117,15 @@ def test_wrong_options_are_refused(models: Path) -> None:
     card = registry.card(models, "m")
     for asked in ({"ensemble": ("shift",)}, {"shifts": (64,)}, {"shifts": ()}, {"shifts": (1, 1)}):
         with pytest.raises(InvalidRequest):
-            EnsembleOptions(**asked).of(card)  # type: ignore[arg-type]
+            EnsembleOptions(**asked).resolve(card)  # type: ignore[arg-type]
 
 
 def test_how_a_model_is_read_by_default_is_its_authors_way(models: Path) -> None:
     card = registry.card(models, "m")
-    assert EnsembleOptions().of(card) == Ensemble() == EnsembleOptions(("none",)).of(card)
+    assert EnsembleOptions().resolve(card) == Ensemble() == EnsembleOptions(("none",)).resolve(card)
     average = replace(card, strands="average")
-    assert EnsembleOptions().of(average) == Ensemble(both_strands=True) == EnsembleOptions(("rc",)).of(card)
-    assert EnsembleOptions(("none",), (-1, 0)).of(average) == Ensemble(shifts=(-1, 0))
+    assert EnsembleOptions().resolve(average) == Ensemble(both_strands=True) == EnsembleOptions(("rc",)).resolve(card)
+    assert EnsembleOptions(("none",), (-1, 0)).resolve(average) == Ensemble(shifts=(-1, 0))
 
 
 def test_shifts_move_the_sequence_and_pad_with_the_unknown_base(models: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_track_there_is_not(models: Path) -> None:
 def test_devices() -> None:
     assert resolve_device("cpu").type == "cpu"
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(Unavailable, match="CUDA devices here"):
+    with pytest.raises(Unavailable, match="CUDA devices on this machine"):
         resolve_device("cuda:63")
     for name in ("tpu", "mps", "", "cuda:x"):
         with pytest.raises(InvalidRequest, match="No device"):

@@ -16,7 +16,7 @@ from trackserver.genome.sequence import Codes
 from trackserver.models.card import ModelCard, Squash, Track
 from trackserver.predict.engine import Predictor
 from trackserver.predict.ensemble import Ensemble
-from trackserver.predict.gradient import MOST_TRACKS, saliency, slopes
+from trackserver.predict.gradient import MAX_SLOPE_TRACKS, saliency, slopes
 
 STEP = 1e-5
 
@@ -130,4 +130,4 @@ def test_what_cannot_be_asked() -> None:
     with pytest.raises(InvalidRequest, match="windows of 64 bp"):
         saliency(linear(), window(60))
     with pytest.raises(InvalidRequest, match="choose tracks"):
-        saliency(linear(MOST_TRACKS + 1), window(64))
+        saliency(linear(MAX_SLOPE_TRACKS + 1), window(64))

@@ -19,9 +19,9 @@ from trackserver.effects.question import EffectRequest, effect_question
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import decode, one_hot, reverse_complement
 from trackserver.models.card import ModelCard
-from trackserver.models.install import Source, install
-from trackserver.models.zoo import read_published
-from trackserver.sweep.prediction import How, predict_tracks
+from trackserver.models.install import InstallFiles, install
+from trackserver.models.zoo import read_published_model
+from trackserver.sweep.prediction import SweepOptions, predict_tracks
 
 SIZES = {"chr1": 700_000, "chrM": 16_569}
 
@@ -92,9 +92,9 @@ class ByHand:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_predict_and_variant_say_what_the_network_says(case: Case, parity: Path, sites: dict[str, Site]) -> None:
-    about = read_published(case.id)
+    about = read_published_model(case.id)
     site = sites[about.assemblies[0]]
-    card = install(site.models, about, Source(parity / case.file))
+    card = install(site.models, about, InstallFiles(parity / case.file))
     by_hand = ByHand(case, parity, card)
     _check_variant(case, site, card, by_hand, "chr1", 350_000)
     _check_tracks(case, site, card.at_stride(case.stride) if case.stride else card, by_hand, "chr1", 300_000)
@@ -110,7 +110,7 @@ def _check_variant(case: Case, site: Site, card: ModelCard, by_hand: ByHand, chr
     alt = "C" if ref == "A" else "A"
     question = effect_question(site, EffectRequest(card.id, assembly, [f"{chrom}:{position}:{ref}:{alt}"]))
     found = effects.compute(site, question)
-    length = card.window_on(SIZES[chrom])
+    length = card.window_length(SIZES[chrom])
     start = position - 1 - (length // 2 - 1)  # 0-based L / 2 - 1
     codes = site.reference(assembly).genome.codes(Locus(chrom, start, start + length))
     changed = codes.copy()
@@ -127,10 +127,10 @@ def _check_tracks(case: Case, site: Site, card: ModelCard, by_hand: ByHand, chro
     """The first two bins of a region, each against windows placed by hand."""
     width = card.bin_width
     region = Locus(chrom, start // width * width, min(start // width * width + 3 * width, SIZES[chrom]))
-    record = predict_tracks(site, card.id, How(stride=case.stride), selection="0", regions=[region])[0]
+    record = predict_tracks(site, card.id, SweepOptions(stride=case.stride), selection="0", regions=[region])[0]
     with pyBigWig.open(str(site.inside(record.path))) as reader:
         got = np.array(reader.values(chrom, region.start, region.end))
-    length = card.window_on(SIZES[chrom])
+    length = card.window_length(SIZES[chrom])
     codes = site.reference(card.assemblies[0]).genome.codes(
         Locus(chrom, region.start - card.crop, region.start - card.crop + length)
     )

@@ -11,7 +11,7 @@ import pytest
 
 from trackserver.errors import DataError, InvalidRequest, Unavailable
 from trackserver.sources import download
-from trackserver.sources.download import fetch
+from trackserver.sources.download import download_file
 
 BODY = bytes(range(256)) * 8192  # 2 MiB: several pieces
 HALF = len(BODY) // 2
@@ -97,8 +97,8 @@ def unheard(done: int, total: int) -> None:
 
 def cut_short(server: Server, path: Path, known_hash: str | None) -> None:
     server.cut = HALF
-    with pytest.raises(Unavailable, match=f"broke off after {HALF:,} bytes; run it again and it goes on from there"):
-        fetch(server.url, path, known_hash, unheard)
+    with pytest.raises(Unavailable, match=f"broke after {HALF:,} bytes; run the command again to continue from there"):
+        download_file(server.url, path, known_hash, unheard)
     assert not path.exists() and path.with_name("w.pth.partial").stat().st_size == HALF
     server.cut = server.sent = 0
 
@@ -106,17 +106,17 @@ def cut_short(server: Server, path: Path, known_hash: str | None) -> None:
 @pytest.mark.parametrize("known_hash", [None, MD5, SHA256, SHA256.upper().replace("SHA256", "sha256")])
 def test_a_whole_file_and_its_progress(server: Server, path: Path, known_hash: str | None) -> None:
     heard: list[tuple[int, int]] = []
-    assert fetch(server.url, path, known_hash, lambda done, total: heard.append((done, total))) == path
+    assert download_file(server.url, path, known_hash, lambda done, total: heard.append((done, total))) == path
     assert path.read_bytes() == BODY and list(path.parent.iterdir()) == [path]
     assert heard[0] == (0, len(BODY)) and heard[-1] == (len(BODY), len(BODY)) and heard == sorted(heard)
 
 
 def test_what_is_there_is_not_fetched_again(server: Server, path: Path) -> None:
-    fetch(server.url, path, MD5, unheard)
-    fetch(server.url, path, MD5, unheard)
+    download_file(server.url, path, MD5, unheard)
+    download_file(server.url, path, MD5, unheard)
     assert len(server.asked) == 1
     path.write_bytes(b"spoilt")
-    fetch(server.url, path, MD5, unheard)
+    download_file(server.url, path, MD5, unheard)
     assert path.read_bytes() == BODY
 
 
@@ -124,7 +124,7 @@ def test_what_is_there_is_not_fetched_again(server: Server, path: Path) -> None:
 def test_a_file_cut_short_goes_on_and_only_the_rest_is_sent(server: Server, path: Path, known_hash: str | None) -> None:
     cut_short(server, path, known_hash)
     heard: list[tuple[int, int]] = []
-    fetch(server.url, path, known_hash, lambda done, total: heard.append((done, total)))
+    download_file(server.url, path, known_hash, lambda done, total: heard.append((done, total)))
     assert path.read_bytes() == BODY and list(path.parent.iterdir()) == [path]
     assert server.sent == len(BODY) - HALF and server.asked == [None, HALF]
     assert heard[0] == (HALF, len(BODY)) and heard[-1] == (len(BODY), len(BODY))
@@ -133,14 +133,14 @@ def test_a_file_cut_short_goes_on_and_only_the_rest_is_sent(server: Server, path
 def test_it_starts_again_where_the_server_knows_no_ranges(server: Server, path: Path) -> None:
     server.ranges = False
     cut_short(server, path, MD5)
-    fetch(server.url, path, MD5, unheard)
+    download_file(server.url, path, MD5, unheard)
     assert path.read_bytes() == BODY and server.sent == len(BODY)
 
 
 def test_it_starts_again_where_the_file_has_changed(server: Server, path: Path) -> None:
     cut_short(server, path, None)
     server.etag, server.body = '"two"', BODY[::-1]
-    fetch(server.url, path, None, unheard)
+    download_file(server.url, path, None, unheard)
     assert path.read_bytes() == BODY[::-1] and server.sent == len(BODY)
 
 
@@ -149,14 +149,14 @@ def test_it_starts_again_where_the_file_has_become_shorter(server: Server, path:
     cut_short(server, path, MD5)
     server.body = BODY[:7]
     with pytest.raises(DataError, match="does not match"):
-        fetch(server.url, path, MD5, unheard)
+        download_file(server.url, path, MD5, unheard)
     assert server.asked == [None, HALF, None]
 
 
 def test_it_starts_again_where_another_range_comes(server: Server, path: Path) -> None:
     cut_short(server, path, None)
     server.shift = 1
-    fetch(server.url, path, None, unheard)
+    download_file(server.url, path, None, unheard)
     assert path.read_bytes() == BODY and server.asked == [None, HALF, None]
 
 
@@ -166,28 +166,28 @@ def test_it_goes_on_only_where_another_version_would_be_noticed(
 ) -> None:
     server.etag = etag
     cut_short(server, path, known_hash)
-    fetch(server.url, path, known_hash, unheard)
+    download_file(server.url, path, known_hash, unheard)
     assert path.read_bytes() == BODY and server.asked == [None, then]
 
 
 def test_a_part_of_another_address_is_not_gone_on_with(server: Server, path: Path) -> None:
     cut_short(server, path, MD5)
-    fetch(server.url.replace("download=1", "download=2"), path, MD5, unheard)
+    download_file(server.url.replace("download=1", "download=2"), path, MD5, unheard)
     assert path.read_bytes() == BODY and server.asked == [None, None]
 
 
 def test_a_wrong_checksum_leaves_nothing(server: Server, path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     server.body = BODY[::-1]
     found = hashlib.md5(BODY[::-1]).hexdigest()
-    with pytest.raises(DataError, match=rf"w\.pth.* expected {MD5} but got {found}; it is removed\.$"):
-        fetch(server.url, path, MD5, unheard)
+    with pytest.raises(DataError, match=rf"w\.pth.* expected {MD5} but got {found}; the file was removed\.$"):
+        download_file(server.url, path, MD5, unheard)
     assert list(path.parent.iterdir()) == []
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_status_is_said(server: Server, path: Path) -> None:
     with pytest.raises(Unavailable, match=r"/none answers 404 Not Found\.$"):
-        fetch(server.url.replace("/w.pth", "/none").partition("?")[0], path, None, unheard)
+        download_file(server.url.replace("/w.pth", "/none").partition("?")[0], path, None, unheard)
     assert list(path.parent.iterdir()) == []
 
 
@@ -196,33 +196,33 @@ def test_a_host_out_of_reach_keeps_what_there_is(server: Server, path: Path) -> 
     server.shutdown()
     server.server_close()
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1 cannot be reached for http.*; check the address"):
-        fetch(server.url, path, None, unheard)
+        download_file(server.url, path, None, unheard)
     assert path.with_name("w.pth.partial").stat().st_size == HALF
 
 
 def test_silence_ends(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_PATIENCE", (0.3, 0.3))
+    monkeypatch.setattr(download, "_TIMEOUT_S", (0.3, 0.3))
     server.silent = True
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1 does not answer"):
-        fetch(server.url, path, None, unheard)
+        download_file(server.url, path, None, unheard)
 
 
 def test_a_folder_that_cannot_be_is_a_sentence(server: Server, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file")
     with pytest.raises(DataError, match=r"w\.pth cannot be written"):
-        fetch(server.url, tmp_path / "models" / "w.pth", None, unheard)
+        download_file(server.url, tmp_path / "models" / "w.pth", None, unheard)
 
 
 @pytest.mark.parametrize(
     "url", ["ftp://host/w.pth", "file:///etc/passwd", "w.pth", "http://", "http://[", "doi:10.1/x"]
 )
 def test_only_the_web(path: Path, url: str) -> None:
-    with pytest.raises(InvalidRequest, match="is not an address on the web"):
-        fetch(url, path, None, unheard)
+    with pytest.raises(InvalidRequest, match="is not a web address"):
+        download_file(url, path, None, unheard)
 
 
 @pytest.mark.parametrize("known_hash", ["", "md5:", "xxh64:0000000000000000", MD5[4:], MD5 + "0"])
 def test_only_these_checksums(path: Path, known_hash: str) -> None:
     with pytest.raises(InvalidRequest, match="is not a checksum"):
-        fetch("https://example.org/w.pth", path, known_hash, unheard)
+        download_file("https://example.org/w.pth", path, known_hash, unheard)
     assert not path.parent.exists()

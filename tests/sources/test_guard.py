@@ -13,13 +13,13 @@ from trackserver.errors import FileChanged, RemoteRefused, TrackserverError, Una
 from trackserver.sources import connection
 from trackserver.sources import guard as guards
 from trackserver.sources.guard import (
-    MOST_REDIRECTS,
+    MAX_REDIRECTS,
     Guard,
     check_address,
-    fetch,
+    fetch_range,
     is_public,
+    redact,
     resolve,
-    shown,
     web_address,
 )
 
@@ -33,25 +33,25 @@ def origin() -> Iterator[Origin]:
         served.files["/a.bw"] = WHOLE
         yield served
     guards._connections.close()
-    guards._silent.clear()
+    guards._unresponsive.clear()
 
 
 @pytest.mark.parametrize("guard", [None, OPEN])
 def test_a_range_is_just_that_range(origin: Origin, guard: Guard | None) -> None:
-    got = fetch(guard, origin.url("/a.bw"), 1000, 50)
+    got = fetch_range(guard, origin.url("/a.bw"), 1000, 50)
     assert got == (WHOLE[1000:1050], len(WHOLE), '"v1"', "Fri, 21 Nov 2025 12:00:00 GMT")
-    assert fetch(guard, origin.url("/a.bw"), len(WHOLE) - 5, 100).body == WHOLE[-5:]
-    assert fetch(guard, origin.url("/a.bw"), 10_000, None).body == WHOLE[10_000:]
+    assert fetch_range(guard, origin.url("/a.bw"), len(WHOLE) - 5, 100).body == WHOLE[-5:]
+    assert fetch_range(guard, origin.url("/a.bw"), 10_000, None).body == WHOLE[10_000:]
     assert [span for _, span, _ in origin.asked] == ["bytes=1000-1049", "bytes=10235-10334", "bytes=10000-"]
 
 
 def test_ranges_share_a_connection_and_one_that_was_closed_is_opened_anew(origin: Origin) -> None:
     for _ in range(3):
-        fetch(OPEN, origin.url("/a.bw"), 0, 10)
+        fetch_range(OPEN, origin.url("/a.bw"), 0, 10)
     assert origin.connections == 1
     origin.faults["/a.bw"] = "closing"
     for _ in range(3):
-        assert fetch(OPEN, origin.url("/a.bw"), 5, 10).body == WHOLE[5:15]
+        assert fetch_range(OPEN, origin.url("/a.bw"), 5, 10).body == WHOLE[5:15]
     assert origin.connections == 3
 
 
@@ -60,7 +60,7 @@ def test_several_threads_at_once(origin: Origin) -> None:
 
     def read(start: int) -> None:
         got.extend(
-            fetch(OPEN, origin.url("/a.bw"), at, 20).body == WHOLE[at : at + 20] for at in range(start, 9000, 97)
+            fetch_range(OPEN, origin.url("/a.bw"), at, 20).body == WHOLE[at : at + 20] for at in range(start, 9000, 97)
         )
 
     threads = [threading.Thread(target=read, args=(start,)) for start in range(8)]
@@ -77,84 +77,84 @@ def test_several_threads_at_once(origin: Origin) -> None:
     [
         ("404", UnreadableFile, "no file"),
         ("403", UnreadableFile, "not public"),
-        ("412", FileChanged, "replaced"),
+        ("412", FileChanged, "changed while"),
         ("429", Unavailable, "busy"),
         ("500", Unavailable, "answers 500"),
         ("503", Unavailable, "busy"),
         ("304", Unavailable, "answers 304"),
         ("no ranges", UnreadableFile, "does not send parts"),
         ("unsaid size", UnreadableFile, "does not send parts"),
-        ("compressed", UnreadableFile, "compressed"),
-        ("wrong range", Unavailable, "broke off"),
-        ("dropped", Unavailable, "broke off after 50 bytes of 100"),
+        ("compressed", UnreadableFile, "compresses it"),
+        ("wrong range", Unavailable, "connection broke"),
+        ("dropped", Unavailable, "connection broke after 50 bytes of 100"),
     ],
 )
 def test_what_goes_wrong_is_a_sentence(origin: Origin, fault: str, error: type[TrackserverError], words: str) -> None:
     origin.faults["/a.bw"] = fault
     with pytest.raises(error, match=words) as raised:
-        fetch(OPEN, origin.url("/a.bw?signature=secret"), 0, 100)
+        fetch_range(OPEN, origin.url("/a.bw?signature=secret"), 0, 100)
     assert str(raised.value).endswith(".")
     assert "secret" not in str(raised.value)
     origin.faults.clear()
-    assert fetch(OPEN, origin.url("/a.bw"), 0, 100).body == WHOLE[:100]
+    assert fetch_range(OPEN, origin.url("/a.bw"), 0, 100).body == WHOLE[:100]
 
 
 @pytest.mark.parametrize("fault", ["silent", "dripping"])
 def test_a_slow_server_is_left_at_the_deadline(origin: Origin, fault: str) -> None:
     origin.faults["/a.bw"] = fault
     with pytest.raises(Unavailable, match="in time"):
-        fetch(Guard(private=True, timeout=0.3), origin.url("/a.bw"), 0, 100)
+        fetch_range(Guard(private=True, timeout=0.3), origin.url("/a.bw"), 0, 100)
     origin.faults.clear()
     with pytest.raises(Unavailable, match="a moment ago"):
-        fetch(Guard(private=True), origin.url("/a.bw"), 0, 100)
-    assert fetch(None, origin.url("/a.bw"), 0, 100).body == WHOLE[:100]
+        fetch_range(Guard(private=True), origin.url("/a.bw"), 0, 100)
+    assert fetch_range(None, origin.url("/a.bw"), 0, 100).body == WHOLE[:100]
 
 
 def test_past_the_end(origin: Origin) -> None:
     with pytest.raises(UnreadableFile, match="ends before"):
-        fetch(OPEN, origin.url("/a.bw"), len(WHOLE), 10)
+        fetch_range(OPEN, origin.url("/a.bw"), len(WHOLE), 10)
 
 
 def test_a_small_file_may_come_whole(origin: Origin) -> None:
     origin.faults["/a.bw"] = "no ranges"
-    assert fetch(OPEN, origin.url("/a.bw"), 0, 20_000).body == WHOLE
+    assert fetch_range(OPEN, origin.url("/a.bw"), 0, 20_000).body == WHOLE
 
 
 def test_a_file_that_was_replaced_is_noticed(origin: Origin) -> None:
-    etag = fetch(OPEN, origin.url("/a.bw"), 0, 10).etag
-    fetch(OPEN, origin.url("/a.bw"), 10, 10, etag)
+    etag = fetch_range(OPEN, origin.url("/a.bw"), 0, 10).etag
+    fetch_range(OPEN, origin.url("/a.bw"), 10, 10, etag)
     origin.etags["/a.bw"] = '"v2"'
-    with pytest.raises(FileChanged, match="replaced"):
-        fetch(OPEN, origin.url("/a.bw"), 10, 10, etag)
+    with pytest.raises(FileChanged, match="changed while it was being read"):
+        fetch_range(OPEN, origin.url("/a.bw"), 10, 10, etag)
 
 
 def test_a_file_larger_than_allowed(origin: Origin) -> None:
     with pytest.raises(RemoteRefused, match="10,240 bytes"):
-        fetch(Guard(private=True, max_bytes=10_000), origin.url("/a.bw"), 0, 10)
+        fetch_range(Guard(private=True, max_bytes=10_000), origin.url("/a.bw"), 0, 10)
 
 
 def test_redirects_are_followed_and_each_is_checked(origin: Origin) -> None:
     origin.redirects["/moved"] = "/a.bw?x=1"
-    assert fetch(OPEN, origin.url("/moved"), 3, 4).body == WHOLE[3:7]
+    assert fetch_range(OPEN, origin.url("/moved"), 3, 4).body == WHOLE[3:7]
     origin.redirects["/away"] = origin.url("/a.bw", host="localhost")
     only = Guard(hosts=("127.0.0.1",), private=True)
     with pytest.raises(RemoteRefused, match="does not read from localhost; it reads from 127"):
-        fetch(only, origin.url("/away"), 0, 4)
+        fetch_range(only, origin.url("/away"), 0, 4)
     for scheme in ("file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/", "//"):
         origin.redirects["/odd"] = scheme
         with pytest.raises(TrackserverError):
-            fetch(OPEN, origin.url("/odd"), 0, 4)
+            fetch_range(OPEN, origin.url("/odd"), 0, 4)
 
 
-@pytest.mark.parametrize("hops", [MOST_REDIRECTS, MOST_REDIRECTS + 1])
+@pytest.mark.parametrize("hops", [MAX_REDIRECTS, MAX_REDIRECTS + 1])
 def test_redirects_end(origin: Origin, hops: int) -> None:
     origin.redirects |= {f"/{hop}": f"/{hop + 1}" for hop in range(hops)}
     origin.files[f"/{hops}"] = WHOLE
-    if hops == MOST_REDIRECTS:
-        assert fetch(OPEN, origin.url("/0"), 0, 4).body == WHOLE[:4]
+    if hops == MAX_REDIRECTS:
+        assert fetch_range(OPEN, origin.url("/0"), 0, 4).body == WHOLE[:4]
     else:
         with pytest.raises(UnreadableFile, match="redirects more than 5 times"):
-            fetch(OPEN, origin.url("/0"), 0, 4)
+            fetch_range(OPEN, origin.url("/0"), 0, 4)
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_a_redirect_from_a_public_server_into_a_private_network(
 ) -> None:
     names |= {"data.example": [["127.0.0.1"]], "inside.example": [["10.0.0.1"]]}
     guard = Guard(timeout=5)
-    assert fetch(guard, origin.url("/a.bw", host="data.example"), 0, 4).body == WHOLE[:4]
+    assert fetch_range(guard, origin.url("/a.bw", host="data.example"), 0, 4).body == WHOLE[:4]
     assert origin.asked[-1][2] == f"data.example:{origin.port}"
     for place in (
         "inside.example",
@@ -198,7 +198,7 @@ def test_a_redirect_from_a_public_server_into_a_private_network(
     ):
         origin.redirects["/trap"] = f"http://{place}:{origin.port}/a.bw"
         with pytest.raises(RemoteRefused, match="private network"):
-            fetch(guard, origin.url("/trap", host="data.example"), 0, 4)
+            fetch_range(guard, origin.url("/trap", host="data.example"), 0, 4)
 
 
 def test_a_name_that_answers_differently_a_moment_later_gains_nothing(
@@ -207,10 +207,10 @@ def test_a_name_that_answers_differently_a_moment_later_gains_nothing(
     """Connected is to the address that was checked, so there is no second look-up that could be rebound."""
     names["rebound.example"] = [["127.0.0.1"], ["127.0.0.2"]]
     guard = Guard(timeout=5)
-    assert fetch(guard, origin.url("/a.bw", host="rebound.example"), 0, 4).body == WHOLE[:4]
+    assert fetch_range(guard, origin.url("/a.bw", host="rebound.example"), 0, 4).body == WHOLE[:4]
     guards._connections.close()
     with pytest.raises(RemoteRefused):
-        fetch(guard, origin.url("/a.bw", host="rebound.example"), 0, 4)
+        fetch_range(guard, origin.url("/a.bw", host="rebound.example"), 0, 4)
 
 
 def test_one_private_address_among_public_ones_is_enough(names: dict[str, list[list[str]]]) -> None:
@@ -224,13 +224,13 @@ def test_the_next_address_is_tried_where_the_first_is_dead(origin: Origin, names
     with socket.socket() as closed:
         closed.bind(("127.0.0.3", 0))
         names["two.example"] = [["127.0.0.3", "127.0.0.1"]]
-        assert fetch(OPEN, origin.url("/a.bw", host="two.example"), 0, 4).body == WHOLE[:4]
+        assert fetch_range(OPEN, origin.url("/a.bw", host="two.example"), 0, 4).body == WHOLE[:4]
 
 
 def test_an_administrators_connection_is_not_lent_to_a_visitor(origin: Origin) -> None:
-    fetch(None, origin.url("/a.bw"), 0, 4)
+    fetch_range(None, origin.url("/a.bw"), 0, 4)
     with pytest.raises(RemoteRefused, match="private network"):
-        fetch(Guard(), origin.url("/a.bw"), 0, 4)
+        fetch_range(Guard(), origin.url("/a.bw"), 0, 4)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_what_is_no_address(url: str) -> None:
 )
 def test_other_ways_to_write_this_machine(host: str) -> None:
     with pytest.raises(RemoteRefused, match="private network"):
-        fetch(Guard(), f"http://{host}/x", 0, 1)
+        fetch_range(Guard(), f"http://{host}/x", 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -331,16 +331,16 @@ def test_an_address_taken_apart(url: str, target: tuple[str, str, int, str]) -> 
 
 
 def test_what_is_shown_of_an_address() -> None:
-    assert shown("https://me:secret@a.org/x.bw?sig=secret#y") == "https://a.org/x.bw"
+    assert redact("https://me:secret@a.org/x.bw?sig=secret#y") == "https://a.org/x.bw"
 
 
 def test_a_host_that_is_not_there() -> None:
-    with pytest.raises(Unavailable, match="No host nowhere"):
-        fetch(None, "http://nowhere.invalid/x", 0, 1)
+    with pytest.raises(Unavailable, match="There is no host nowhere"):
+        fetch_range(None, "http://nowhere.invalid/x", 0, 1)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable, match="cannot be reached"):
-            fetch(OPEN, f"http://127.0.0.1:{probe.getsockname()[1]}/x", 0, 1)
+            fetch_range(OPEN, f"http://127.0.0.1:{probe.getsockname()[1]}/x", 0, 1)
 
 
 @pytest.mark.parametrize("talk", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200])
@@ -355,8 +355,8 @@ def test_what_does_not_speak_http(talk: bytes) -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(Unavailable, match="cannot be reached, or broke off"):
-            fetch(OPEN, f"http://127.0.0.1:{server.getsockname()[1]}/x", 0, 1)
+        with pytest.raises(Unavailable, match="cannot be reached, or the connection broke"):
+            fetch_range(OPEN, f"http://127.0.0.1:{server.getsockname()[1]}/x", 0, 1)
         thread.join()
 
 
@@ -376,12 +376,12 @@ def test_a_certificate_is_checked_for_the_name_not_the_address(
         served.files["/a.bw"] = WHOLE
         for start in (0, 7):
             url = f"https://data.example:{served.port}/a.bw"
-            assert fetch(Guard(timeout=5), url, start, 4).body == WHOLE[start : start + 4]
+            assert fetch_range(Guard(timeout=5), url, start, 4).body == WHOLE[start : start + 4]
         assert asked == ["data.example"]
         with pytest.raises(Unavailable, match=r"other\.example cannot be trusted: CERTIFICATE_VERIFY_FAILED"):
-            fetch(Guard(timeout=5), f"https://other.example:{served.port}/a.bw", 0, 4)
+            fetch_range(Guard(timeout=5), f"https://other.example:{served.port}/a.bw", 0, 4)
 
 
 def test_a_handshake_that_never_ends(origin: Origin) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unavailable, match="in time"):
-        fetch(Guard(private=True, timeout=0.3), f"https://127.0.0.1:{silent.getsockname()[1]}/x", 0, 1)
+        fetch_range(Guard(private=True, timeout=0.3), f"https://127.0.0.1:{silent.getsockname()[1]}/x", 0, 1)

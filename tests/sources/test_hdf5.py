@@ -79,7 +79,7 @@ def test_a_file_of_endless_parts_is_refused(tmp_path: Path, monkeypatch: pytest.
     with h5py.File(tmp_path / "w", "w") as file:
         for number in range(11):
             file.create_group(str(number))
-        with pytest.raises(UnreadableFile, match="more than 10 parts"):
+        with pytest.raises(UnreadableFile, match="more than 10 groups and datasets"):
             check_self_contained("w", file)
 
 

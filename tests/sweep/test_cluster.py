@@ -17,21 +17,21 @@ from trackserver.catalogue.site import Site
 from trackserver.errors import DataError, NeedsRay, Unavailable
 from trackserver.genome.locus import Locus
 from trackserver.predict.engine import Predictor
-from trackserver.predict.ray import connected
+from trackserver.predict.ray import ray_connection
 from trackserver.sweep import cluster, plan, prediction
 from trackserver.sweep.cluster import on_cluster
 from trackserver.sweep.prediction import Hardware, Prediction, predict_tracks
 from trackserver.sweep.run import Progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
-plain = prediction._loaded
+plain = prediction._load_predictor
 ONE_CHUNK = [Locus("chrA", 20_000, 21_000)]
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "CHUNK_WINDOWS", 2)
-    monkeypatch.setattr(prediction, "STRETCH_BP", 1)
+    monkeypatch.setattr(prediction, "READ_BP", 1)
 
 
 def loaded_and_noted(models: Path, *rest: Any) -> Predictor:
@@ -57,7 +57,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
     torch.set_num_threads(1)  # as many as a worker has: with more, sums are added in another order
     (record,) = predict_tracks(site, "random", selection="1")
     local = site.inside(record.path).read_bytes()
-    monkeypatch.setattr(prediction, "_loaded", loaded_and_noted)
+    monkeypatch.setattr(prediction, "_load_predictor", loaded_and_noted)
     killed: list[int] = []
 
     def kill_one(at: Progress) -> None:
@@ -74,10 +74,10 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
         hardware=Hardware(cluster="local", workers=2),
     )
     assert site.inside(record.path).read_bytes() == local
-    assert caplog.text.count("A worker of the Ray cluster was lost; another is started.") == 1
+    assert caplog.text.count("Lost a worker of the Ray cluster; starting another.") == 1
     assert record.provenance["device"] == "cpu"
-    assert seen[-1].windows == seen[-1].of_windows
-    assert seen[-1].bp == seen[-1].of_bp
+    assert seen[-1].windows == seen[-1].total_windows
+    assert seen[-1].bp == seen[-1].total_bp
     deadline = time.monotonic() + 20
     while any(Path(f"/proc/{worker}").exists() for worker in workers(site)):
         assert time.monotonic() < deadline
@@ -85,14 +85,14 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
 
 
 def test_a_chunk_that_ends_every_worker_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "_loaded", deadly)
-    monkeypatch.setattr(cluster, "MOST_LOST", 2)
-    with pytest.raises(Unavailable, match=r"2 workers .* ended one after the other at chrA:20,001-21,024, .* --batch"):
+    monkeypatch.setattr(prediction, "_load_predictor", deadly)
+    monkeypatch.setattr(cluster, "MAX_LOST_WORKERS", 2)
+    with pytest.raises(Unavailable, match=r"2 workers .* ended one after the other at chrA:20,001-21,024\. .* --batch"):
         predict_tracks(site, "random", selection="1", regions=ONE_CHUNK, hardware=Hardware(cluster="local"))
 
 
 def test_a_site_that_a_node_does_not_find_is_said(site: Site) -> None:
-    asked = Prediction(site, "random", prediction.How(), "1", ONE_CHUNK)
+    asked = Prediction(site, "random", prediction.SweepOptions(), "1", ONE_CHUNK)
     genome = site.reference("tiny").genome
     elsewhere = on_cluster(asked.load, genome, asked.plan, Path("/nowhere"))
     with pytest.raises(DataError, match=r"a node of the Ray cluster, does not find /nowhere\. .* all nodes share"):
@@ -102,18 +102,18 @@ def test_a_site_that_a_node_does_not_find_is_said(site: Site) -> None:
 def test_without_ray_or_a_cluster_the_fix_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     script = """
 from trackserver.errors import Unavailable
-from trackserver.sweep.cluster import connected
+from trackserver.sweep.cluster import ray_connection
 try:
-    with connected("nowhere"):
+    with ray_connection("nowhere"):
         pass
 except Unavailable as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120).stdout
-    assert said.startswith("No Ray cluster can be used at 'nowhere': ")
+    assert said.startswith("Cannot connect to a Ray cluster at 'nowhere': ")
     assert "Write ray://host:10001, auto" in said
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(NeedsRay, match=r"pip install 'trackserver\[cluster\]'"), connected("local"):
+    with pytest.raises(NeedsRay, match=r"pip install 'trackserver\[cluster\]'"), ray_connection("local"):
         pass
 
 
@@ -123,7 +123,7 @@ def test_workers_do_not_run_what_lies_in_the_folder_one_stands_in(site: Site, tm
     script = (
         "import ray, sys\n"
         "from trackserver.sweep.cluster import connected\n"
-        "with connected('local'):\n"
+        "with ray_connection('local'):\n"
         "    print(ray.get(ray.remote(lambda: __import__('numpy').__file__).remote()))\n"
     )
     alone = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

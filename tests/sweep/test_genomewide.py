@@ -22,7 +22,7 @@ from trackserver.predict.engine import load_predictor
 from trackserver.predict.ensemble import Ensemble
 from trackserver.sweep import plan as plans
 from trackserver.sweep import prediction
-from trackserver.sweep.prediction import How, predict_tracks
+from trackserver.sweep.prediction import SweepOptions, predict_tracks
 from trackserver.sweep.run import Progress
 
 
@@ -52,17 +52,17 @@ def test_bigwigs_hold_what_the_model_says_of_each_bin(site: Site) -> None:
 
 
 def test_the_numbers_do_not_depend_on_batches_or_chunks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    predict_tracks(site, "random", How(batch_size=4), selection="0")
+    predict_tracks(site, "random", SweepOptions(batch_size=4), selection="0")
     one = read(site.tilesets / "random" / "random-t0.bw", "chrA", 70_000)
     monkeypatch.setattr(plans, "CHUNK_WINDOWS", 3)
-    predict_tracks(site, "random", How(batch_size=1), selection="0")
+    predict_tracks(site, "random", SweepOptions(batch_size=1), selection="0")
     other = read(site.tilesets / "random" / "random-t0.bw", "chrA", 70_000)
     assert_close(one, other, load_predictor(site.models, "random").module, gaps=True)
 
 
 def test_regions_and_provenance(site: Site) -> None:
     (record,) = predict_tracks(
-        site, "random", How(Ensemble(both_strands=True)), selection="1", regions=[Locus("chrA", 100, 1000)]
+        site, "random", SweepOptions(Ensemble(both_strands=True)), selection="1", regions=[Locus("chrA", 100, 1000)]
     )
     values = read(site.inside(record.path), "chrA", 2000)
     known = np.flatnonzero(np.isfinite(values))
@@ -74,7 +74,7 @@ def test_regions_and_provenance(site: Site) -> None:
 
 
 def test_many_tracks_are_predicted_only_when_they_are_chosen(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "MOST_UNASKED", 2)
+    monkeypatch.setattr(prediction, "MAX_DEFAULT_TRACKS", 2)
     with pytest.raises(InvalidRequest, match=r"Random weights has 3 tracks.*--tracks"):
         predict_tracks(site, "random")
     region = [Locus("chrA", 0, 1000)]
@@ -88,9 +88,9 @@ import os, signal, torch
 from pathlib import Path
 from trackserver.sweep import plan, prediction, run
 torch.set_num_threads({torch.get_num_threads()})  # with more or fewer, sums are added in another order
-from trackserver.sweep.prediction import How, predict_tracks
+from trackserver.sweep.prediction import SweepOptions, predict_tracks
 from trackserver.catalogue.site import Site
-plan.CHUNK_WINDOWS, prediction.STRETCH_BP = 4, 1
+plan.CHUNK_WINDOWS, prediction.READ_BP = 4, 1
 def stop(at):
     if at.windows > 8:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -105,10 +105,10 @@ predict_tracks(Site(Path({str(site.path)!r})), "random", selection="0", report=s
 
     seen: list[Progress] = []
     monkeypatch.setattr(plans, "CHUNK_WINDOWS", 4)
-    monkeypatch.setattr(prediction, "STRETCH_BP", 1)
+    monkeypatch.setattr(prediction, "READ_BP", 1)
     (record,) = predict_tracks(site, "random", selection="0", resume=True, report=seen.append)
-    assert (seen[0].windows, seen[-1].windows) == (8, seen[-1].of_windows)
-    assert seen[-1].bp == seen[-1].of_bp
+    assert (seen[0].windows, seen[-1].windows) == (8, seen[-1].total_windows)
+    assert seen[-1].bp == seen[-1].total_bp
     resumed = site.inside(record.path).read_bytes()
     predict_tracks(site, "random", selection="0")
     assert site.inside(record.path).read_bytes() == resumed
@@ -127,8 +127,8 @@ def test_without_resume_an_unfinished_run_is_begun_anew(site: Site) -> None:
         predict_tracks(site, "random", selection="0", report=stop)
     (run,) = (site.cache / "predict").iterdir()
     (run / "chunk-000000.npy").write_bytes(b"not an array")
-    with pytest.raises(InvalidRequest, match=r"since then batch size changed.*begin anew without --resume"):
-        predict_tracks(site, "random", How(batch_size=2), selection="0", resume=True)
+    with pytest.raises(InvalidRequest, match=r"batch size changed.*start again without --resume"):
+        predict_tracks(site, "random", SweepOptions(batch_size=2), selection="0", resume=True)
     (record,) = predict_tracks(site, "random", selection="0")
     assert np.isfinite(read(site.inside(record.path), "chrA", 70_000)).any()
 
@@ -144,7 +144,7 @@ def test_what_cannot_be_predicted(site: Site) -> None:
 def test_a_read_only_site_is_said_before_anything_is_computed(site: Site) -> None:
     site.path.chmod(0o555)
     began = time.monotonic()
-    with pytest.raises(TrackserverError, match="cannot be written"):
+    with pytest.raises(TrackserverError, match="is read-only"):
         predict_tracks(site, "random")
     assert time.monotonic() - began < 5
     site.path.chmod(0o755)

@@ -28,15 +28,15 @@ from trackserver.cli import main
 from trackserver.errors import InvalidRequest, NoRoom
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
-from trackserver.genome.regions import difference, intersection, joined, on_bins
+from trackserver.genome.regions import difference, intersection, merge_nearby, on_bins
 from trackserver.genome.sequence import N, build_index
 from trackserver.models.card import ModelCard, Track
 from trackserver.predict.engine import devices, load_predictor
-from trackserver.predict.stream import ahead, merged
+from trackserver.predict.stream import merge_streams, prefetch
 from trackserver.sweep import estimate, prediction, run
 from trackserver.sweep import plan as plans
 from trackserver.sweep.plan import Plan
-from trackserver.sweep.prediction import Hardware, How, Prediction, predict_tracks
+from trackserver.sweep.prediction import Hardware, Prediction, SweepOptions, predict_tracks
 from trackserver.sweep.windows import tile
 
 HERE = Assembly("here", ("a", "b", "c"), (10_007, 999, 31))
@@ -60,7 +60,7 @@ def bases(regions: list[Locus]) -> set[tuple[str, int]]:
 def test_regions_are_sets_of_bases(one: list[Locus], other: list[Locus], gap: int) -> None:
     assert bases(intersection(one, other, HERE)) == bases(one) & bases(other)
     assert bases(difference(one, other, HERE)) == bases(one) - bases(other)
-    together = joined(one, gap)
+    together = merge_nearby(one, gap)
     assert bases(together) >= bases(one)
     for before, after in pairwise(together):
         assert before.chrom != after.chrom or after.start - before.end >= gap
@@ -68,9 +68,9 @@ def test_regions_are_sets_of_bases(one: list[Locus], other: list[Locus], gap: in
 
 @given(regions.map(lambda found: on_bins(found, HERE, 32)), st.integers(0, 6), st.integers(1, 4), st.integers(1, 5))
 def test_every_wanted_bin_is_in_one_chunk_once_and_no_other_is_kept(
-    wanted: list[Locus], trim: int, along: int, most: int
+    wanted: list[Locus], trim: int, windows_at_once: int, most: int
 ) -> None:
-    plan = Plan(CARD, HERE, tuple(wanted), 0 if along > 1 else trim, along)
+    plan = Plan(CARD, HERE, tuple(wanted), 0 if windows_at_once > 1 else trim, windows_at_once)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plans, "CHUNK_WINDOWS", most)
         kept: list[tuple[str, int]] = []
@@ -81,11 +81,11 @@ def test_every_wanted_bin_is_in_one_chunk_once_and_no_other_is_kept(
                 for i in range(window.n_bins(32))
             ]
             assert len(bins) == plan.n_bins[number]
-            assert len(list(plan.windows(number))) == plan.amount(number)[1] <= most
-            kept += [one for one, is_wanted in zip(bins, plan.is_wanted(number), strict=True) if is_wanted]
+            assert len(list(plan.windows(number))) == plan.chunk_size(number)[1] <= most
+            kept += [one for one, is_wanted in zip(bins, plan.mask(number), strict=True) if is_wanted]
             for window in plan.windows(number):
                 assert window.keep.start - window.read.start == 256 + 32 * plan.trim
-                assert (len(window.read) - 1024) % CARD.kept == 0
+                assert (len(window.read) - 1024) % CARD.predicted_bp == 0
     assert kept == sorted(kept, key=lambda one: (HERE.chroms.index(one[0]), one[1]))
     assert set(kept) == {(r.chrom, at) for r in wanted for at in range(r.start, r.end, 32)}
     assert len(kept) == len(set(kept))
@@ -102,8 +102,10 @@ def test_a_chunk_is_no_larger_the_more_tracks_there_are() -> None:
 
 def test_a_trim_that_leaves_nothing_is_refused_before_anything_is_computed(site: Site) -> None:
     with pytest.raises(InvalidRequest, match="trim at most 95"):
-        predict_tracks(site, "random", How(trim=96))
-    assert [record.uid for record in predict_tracks(site, "random", How(trim=95), selection="1")] == ["random-t1"]
+        predict_tracks(site, "random", SweepOptions(trim=96))
+    assert [record.uid for record in predict_tracks(site, "random", SweepOptions(trim=95), selection="1")] == [
+        "random-t1"
+    ]
 
 
 # --- Exactness -------------------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ def values(path: Path, site: Site) -> dict[str, NDArray[np.float64]]:
         }
 
 
-def written(site: Site, how: How = How(), **more: Any) -> dict[str, NDArray[np.float64]]:  # noqa: B008
+def written(site: Site, how: SweepOptions = SweepOptions(), **more: Any) -> dict[str, NDArray[np.float64]]:  # noqa: B008
     (record,) = predict_tracks(site, "random", how, selection="1", **more)
     return values(site.inside(record.path), site)
 
@@ -124,10 +126,10 @@ def written(site: Site, how: How = How(), **more: Any) -> dict[str, NDArray[np.f
 @pytest.mark.parametrize("trim", [0, 7])
 def test_bit_for_bit_a_plain_loop_over_windows(site: Site, trim: int) -> None:
     """The same windows one after another: no threads, no chunks, no bigWig."""
-    got = written(site, How(trim=trim, one_by_one=True, batch_size=1))
+    got = written(site, SweepOptions(trim=trim, separate_windows=True, batch_size=1))
     predictor = load_predictor(site.models, "random", tracks=[1], batch_size=1)
     card, genome, assembly = predictor.card, site.reference("tiny").genome, site.assembly("tiny")
-    known = joined(on_bins(site.reference("tiny").known_sequence(), assembly, 32), card.kept)
+    known = merge_nearby(on_bins(site.reference("tiny").known_sequence(), assembly, 32), card.predicted_bp)
     for window in tile(known, card, assembly, trim=trim):
         row = predictor.predict(genome.codes(window.read)[None])[0, 0, trim : trim + window.n_bins(32)]
         for number, value in enumerate(row):
@@ -151,12 +153,12 @@ def test_batches_sharing_and_devices_change_nothing_but_the_last_places(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = load_predictor(site.models, "random").module
-    plain = written(site, How(one_by_one=True, batch_size=1))
-    assert Prediction(site, "random", How()).plan.along > 1
+    plain = written(site, SweepOptions(separate_windows=True, batch_size=1))
+    assert Prediction(site, "random", SweepOptions()).plan.windows_at_once > 1
     monkeypatch.setattr(plans, "CHUNK_WINDOWS", 3)
     for other in (
-        written(site, How(batch_size=3)), written(site, How(one_by_one=True, batch_size=5)),
-        written(site, How(one_by_one=True, batch_size=1), hardware=Hardware(device="cpu,cpu")),
+        written(site, SweepOptions(batch_size=3)), written(site, SweepOptions(separate_windows=True, batch_size=5)),
+        written(site, SweepOptions(separate_windows=True, batch_size=1), hardware=Hardware(device="cpu,cpu")),
     ):  # fmt: skip
         for chrom, expected in plain.items():
             assert_close(other[chrom], expected, module, gaps=True)
@@ -164,13 +166,13 @@ def test_batches_sharing_and_devices_change_nothing_but_the_last_places(
 
 def test_what_the_blacklist_touches_is_left_out(site: Site, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"no blacklist of tiny; set assemblies\.tiny\.blacklist"):
-        predict_tracks(site, "random", How(skip_blacklist=True))
+        predict_tracks(site, "random", SweepOptions(skip_blacklist=True))
     (site.path / "black.bed").write_text("chrA\t1000\t1001\nchrA\t5000\t9000\nchrB\t0\t20\n")
     text = (site.path / "trackserver.toml").read_text()
     (site.path / "trackserver.toml").write_text(
         text.replace("[assemblies.tiny]", '[assemblies.tiny]\nblacklist = "black.bed"')
     )
-    plain, got = written(site), written(Site(site.path), How(skip_blacklist=True))
+    plain, got = written(site), written(Site(site.path), SweepOptions(skip_blacklist=True))
     out = {"chrA": [(992, 1024), (4992, 9024)], "chrB": [(0, 32)]}
     for chrom, expected in plain.items():
         for start, end in out.get(chrom, []):
@@ -182,7 +184,7 @@ def test_what_the_blacklist_touches_is_left_out(site: Site, tmp_path: Path) -> N
 def test_more_tracks_than_files_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     records = predict_tracks(site, "random")
     before = [site.inside(record.path).read_bytes() for record in records]
-    monkeypatch.setattr(run, "AT_ONCE", 2)
+    monkeypatch.setattr(run, "BIGWIGS_PER_PASS", 2)
     assert [site.inside(record.path).read_bytes() for record in predict_tracks(site, "random")] == before
 
 
@@ -190,7 +192,7 @@ def test_less_than_float32_is_said(site: Site) -> None:
     region = [Locus("chrA", 20_000, 21_000)]
     (plain,) = predict_tracks(site, "random", selection="1", regions=region)
     exact = values(site.inside(plain.path), site)["chrA"][20_000:21_000]
-    (record,) = predict_tracks(site, "random", How(precision="bfloat16"), selection="1", regions=region)
+    (record,) = predict_tracks(site, "random", SweepOptions(precision="bfloat16"), selection="1", regions=region)
     assert (record.name, record.provenance["precision"]) == (f"{plain.name} (bfloat16)", "bfloat16")
     rough = values(site.inside(record.path), site)["chrA"][20_000:21_000]
     assert 0 < np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
@@ -199,7 +201,7 @@ def test_less_than_float32_is_said(site: Site) -> None:
 def test_digits(site: Site) -> None:
     (record,) = predict_tracks(site, "random", selection="1")
     exact, size = values(site.inside(record.path), site), site.inside(record.path).stat().st_size
-    (record,) = predict_tracks(site, "random", How(digits=3), selection="1")
+    (record,) = predict_tracks(site, "random", SweepOptions(digits=3), selection="1")
     assert site.inside(record.path).stat().st_size < size
     for chrom, kept in values(site.inside(record.path), site).items():
         np.testing.assert_allclose(kept, exact[chrom], rtol=0.5e-3)  # half of the third digit
@@ -217,7 +219,7 @@ def test_items_are_made_ahead_and_a_fault_is_raised_where_they_are_used() -> Non
             yield number
         raise ZeroDivisionError
 
-    items = ahead(numbers(), 3)
+    items = prefetch(numbers(), 3)
     assert next(items) == 0
     deadline = time.monotonic() + 5
     while len(made) < 5 and time.monotonic() < deadline:
@@ -237,7 +239,7 @@ def test_an_iterator_that_is_closed_ends_its_threads() -> None:
         finally:
             ended.append(name)
 
-    items = merged([forever("a"), forever("b")], 2)
+    items = merge_streams([forever("a"), forever("b")], 2)
     assert {next(items) for _ in range(50)} <= {"a", "b"}
     items.close()
     assert sorted(ended) == ["a", "b"]
@@ -266,7 +268,7 @@ print(len(found), predictor.batch_size)
     assert done.returncode == 0, done.stderr
     found, size = map(int, done.stdout.split())
     assert found == 512 > size
-    assert "has no memory for more: going on with batches of 256" in done.stderr
+    assert "is out of memory: continuing with batches of 256" in done.stderr
 
 
 # --- In trouble ------------------------------------------------------------------------------------------------------
@@ -281,7 +283,7 @@ def test_a_run_of_another_genome_or_model_is_not_gone_on_with(site: Site, monkey
             raise Stopped
 
     monkeypatch.setattr(plans, "CHUNK_WINDOWS", 4)
-    monkeypatch.setattr(prediction, "STRETCH_BP", 1)
+    monkeypatch.setattr(prediction, "READ_BP", 1)
     with pytest.raises(Stopped):
         predict_tracks(site, "random", selection="1", report=stop)
     fasta = site.reference("tiny").genome.path
@@ -293,7 +295,7 @@ def test_a_run_of_another_genome_or_model_is_not_gone_on_with(site: Site, monkey
     copied.write_text(text[:at] + ("C" if text[at] != "C" else "G") + text[at + 1 :])
     settings = site.path / "trackserver.toml"
     settings.write_text(settings.read_text().replace(str(fasta), str(copied)))
-    with pytest.raises(InvalidRequest, match=r"cannot be gone on with: since then fasta sha256.* changed"):
+    with pytest.raises(InvalidRequest, match=r"Cannot resume: since the run was stopped, fasta sha256.* changed"):
         predict_tracks(Site(site.path), "random", selection="1", resume=True)
     assert (
         predict_tracks(Site(site.path), "random", selection="1")[0].provenance["fasta_sha256"]
@@ -303,7 +305,7 @@ def test_a_run_of_another_genome_or_model_is_not_gone_on_with(site: Site, monkey
 
 def test_two_processes_do_not_predict_the_same(site: Site) -> None:
     def again(at: run.Progress) -> None:
-        with pytest.raises(InvalidRequest, match="already, by another process"):
+        with pytest.raises(InvalidRequest, match="Another process is already predicting"):
             predict_tracks(site, "random", selection="1")
 
     predict_tracks(site, "random", selection="1", regions=None, report=again)
@@ -314,9 +316,9 @@ def call(site: Site, *words: str) -> Result:
 
 
 def test_a_dry_run_says_what_it_takes_and_computes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "SECONDS", 0.2)
-    said = json.loads(call(site, "--dry-run", "--json", "--one-by-one").stdout)
-    plan = Prediction(site, "random", How(one_by_one=True)).plan
+    monkeypatch.setattr(estimate, "TRIAL_S", 0.2)
+    said = json.loads(call(site, "--dry-run", "--json", "--separate-windows").stdout)
+    plan = Prediction(site, "random", SweepOptions(separate_windows=True)).plan
     assert said["windows"] == sum(len(list(plan.windows(number))) for number in range(len(plan.chunks)))
     assert said["disk_needed"] == 2 * 3 * 4 * sum(plan.n_bins)
     assert (said["tracks"], said["devices"], said["gpu_memory"]) == (3, ["cpu"], 0)
@@ -328,7 +330,7 @@ def test_a_dry_run_says_what_it_takes_and_computes_nothing(site: Site, monkeypat
 
 
 def test_what_does_not_fit_is_not_begun(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    needs = estimate.disk_needed(Prediction(site, "random", How()).plan, 1)
+    needs = estimate.disk_needed(Prediction(site, "random", SweepOptions()).plan, 1)
     usage = shutil.disk_usage(site.path)
     monkeypatch.setattr(estimate.shutil, "disk_usage", lambda place: usage._replace(free=int(2.5 * needs)))
     with pytest.raises(NoRoom, match=r"3 tracks of .* bins need .* GB free: enough for 2 tracks"):
@@ -346,7 +348,7 @@ torch.set_num_threads({torch.get_num_threads()})  # with more or fewer, sums are
 from trackserver.catalogue.site import Site
 from trackserver.errors import SiteReadOnly
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-plan.CHUNK_WINDOWS, prediction.STRETCH_BP = 4, 1
+plan.CHUNK_WINDOWS, prediction.READ_BP = 4, 1
 def full(at):
     if at.windows > 8:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
@@ -357,12 +359,12 @@ except SiteReadOnly as error:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert "The prediction stopped: File too large" in done.stdout, done.stderr
-    assert "go on with --resume" in done.stdout
+    assert "continue with --resume" in done.stdout
     assert [path for path in site.tilesets.rglob("*") if path.is_file()] == []
     assert len(list((site.cache / "predict").rglob("chunk-*.npy"))) == 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plans, "CHUNK_WINDOWS", 4)
-        patch.setattr(prediction, "STRETCH_BP", 1)
+        patch.setattr(prediction, "READ_BP", 1)
         (resumed,) = predict_tracks(site, "random", selection="1", resume=True)
         again = site.inside(resumed.path).read_bytes()
         (record,) = predict_tracks(site, "random", selection="1")
@@ -375,7 +377,7 @@ def test_sigterm_is_one_sentence_and_is_gone_on_after(tmp_path: Path, files: Pat
 import os, signal, sys
 from trackserver.sweep import plan, prediction, run
 from trackserver import cli
-plan.CHUNK_WINDOWS, prediction.STRETCH_BP = 4, 1
+plan.CHUNK_WINDOWS, prediction.READ_BP = 4, 1
 plain = run._Counter.add
 def add(self, bins, windows):
     plain(self, bins, windows)
@@ -387,7 +389,7 @@ cli.main()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 130, done.stderr
-    assert "Stopped. What was predicted is kept; go on with --resume." in " ".join(done.stderr.split())
+    assert "Stopped. The finished part is stored; continue with --resume." in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert list(site.tilesets.rglob("*.bw")) == []
     found = call(site, "--tracks", "1", "--resume")

@@ -75,7 +75,7 @@ def test_a_model_of_one_value_at_any_stride(stride: int) -> None:
         middle = window.keep.start + stride // 2
         assert (window.read.start, window.read.end) == (middle - 512, middle + 512)
     assert [w.keep.start for w in windows] == list(range(300 // stride * stride, 3000, stride))
-    with pytest.raises(InvalidRequest, match="models of one value"):
+    with pytest.raises(InvalidRequest, match="models with one value per window"):
         CARD.at_stride(stride)
     for impossible in (0, 3, 2048):
         with pytest.raises(InvalidRequest, match="even number of bp"):

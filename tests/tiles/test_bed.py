@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from trackserver.errors import BadTileId, ChromosomesDoNotFit, UnreadableFile
 from trackserver.genome.assembly import Assembly
 from trackserver.tiles import bed
-from trackserver.tiles.bed import HEADERS, MOST_ENTRIES_A_TILE, BedTileset, check_bed, read_bed
+from trackserver.tiles.bed import COLUMNS_BY_FORMAT, MAX_ENTRIES_PER_TILE, BedTileset, check_bed, read_bed
 from trackserver.tiles.grid import TILE_SIZE, Grid
 from trackserver.tiles.tileset import TileId
 
@@ -120,7 +120,7 @@ def test_a_crowded_tile_keeps_the_important_and_the_same_everywhere(write: Write
     ranked = sorted(range(3000), key=lambda i: (-(i * 7919 % 500), i))
     for zoom in (0, 2):
         high = int(grid.edges(zoom, 0)[-1])
-        expected = [i for i in ranked if i * 20 < high][:MOST_ENTRIES_A_TILE]
+        expected = [i for i in ranked if i * 20 < high][:MAX_ENTRIES_PER_TILE]
         found = tileset.tile(TileId("b", zoom, 0))
         assert [entry["name"] for entry in found] == [f"n{i}" for i in sorted(expected)]
 
@@ -128,7 +128,7 @@ def test_a_crowded_tile_keeps_the_important_and_the_same_everywhere(write: Write
 def test_text_longer_than_a_piece(write: Write, assembly: Assembly, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [f"chrA\t{i * 20}\t{i * 20 + 10}\tname-{i}\t{i % 9}\t-" for i in range(3000)]
     whole = entries(write(*lines), assembly, 6, 1)
-    monkeypatch.setattr(bed, "PIECE", 100)
+    monkeypatch.setattr(bed, "PIECE_BYTES", 100)
     assert [e["fields"] for e in entries(write(*lines), assembly, 6, 1)] == [e["fields"] for e in whole]
     with pytest.raises(UnreadableFile, match="a line of more than 100 bytes"):
         entries(write("chrA\t1\t2\t" + "x" * 300), assembly)
@@ -137,14 +137,14 @@ def test_text_longer_than_a_piece(write: Write, assembly: Assembly, monkeypatch:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("chrA\t5", "line 4: it should read: chromosome, start and end"),
-        ("chrA", "line 4: it should read"),
-        ("chrA\tfive\t9", "line 4: it should read"),
-        ("chrA\t-5\t9", "line 4: it should read"),
-        ("chrA\t5\t9.5", "line 4: it should read"),
-        ("chrA\t5\t99999999999999", "line 4: it should read"),
+        ("chrA\t5", "line 4: it should have chromosome, start and end"),
+        ("chrA", "line 4: it should have chromosome, start and end"),
+        ("chrA\tfive\t9", "line 4: it should have chromosome, start and end"),
+        ("chrA\t-5\t9", "line 4: it should have chromosome, start and end"),
+        ("chrA\t5\t9.5", "line 4: it should have chromosome, start and end"),
+        ("chrA\t5\t99999999999999", "line 4: it should have chromosome, start and end"),
         ("chrA\t9\t5", "line 4: it ends before it starts"),
-        ("chrA\t5\t70001", "line 4: it ends beyond its chromosome in tiny; was it made on another assembly"),
+        ("chrA\t5\t70001", "line 4: it ends beyond its chromosome in tiny; was it made with another assembly"),
     ],
 )
 def test_a_bad_line_is_told_with_its_number(line: str, told: str, write: Write, assembly: Assembly) -> None:
@@ -159,24 +159,26 @@ def test_other_chromosomes_are_left_out_and_counted(
     path = write("chrUn_1\t5\t999999", "chrA\t5\t9", "chrUn_2\t1\t2", "chrUn_1\t1\t2")
     with caplog.at_level(logging.WARNING):
         check_bed(path, assembly)
-    assert "x.bed: 3 lines lie on chromosomes that tiny lacks (chrUn_1, chrUn_2); they are left out." in caplog.text
+    assert "x.bed: 3 lines are left out, because tiny lacks their chromosomes (chrUn_1, chrUn_2)." in caplog.text
     assert len(entries(path, assembly)) == 1
-    with pytest.raises(ChromosomesDoNotFit, match="nothing on a chromosome of tiny: the file has chr1; tiny has chrA"):
+    with pytest.raises(
+        ChromosomesDoNotFit, match="no data on any chromosome of tiny: the file has chr1; tiny has chrA"
+    ):
         check_bed(write("chr1\t5\t9"), assembly)
 
 
 def test_too_many_lines_are_told_to_be_a_bigbed(
     write: Write, assembly: Assembly, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bed, "MOST_ROWS", 5)
-    with pytest.raises(UnreadableFile, match=r"more than 5 lines, too many to hold; sort it .* bedToBigBed"):
+    monkeypatch.setattr(bed, "MAX_ROWS", 5)
+    with pytest.raises(UnreadableFile, match=r"more than 5 lines, too many to hold in memory; sort it .* bedToBigBed"):
         check_bed(write(*["chrA\t5\t9"] * 6), assembly)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "\n\n"])
 def test_a_bed_without_lines_is_refused(text: str, tmp_path: Path, assembly: Assembly) -> None:
     (tmp_path / "x.bed").write_text(text)
-    with pytest.raises(UnreadableFile, match=r"x.bed holds no intervals"):
+    with pytest.raises(UnreadableFile, match=r"x.bed has no intervals"):
         check_bed(tmp_path / "x.bed", assembly)
 
 
@@ -184,10 +186,10 @@ def test_what_is_no_bed(tmp_path: Path, assembly: Assembly) -> None:
     (tmp_path / "x.bed.gz").write_bytes(gzip.compress(b"chrA\t5\t9\n" * 1000)[:-10])
     with pytest.raises(UnreadableFile, match=r"x.bed.gz is damaged or truncated"):
         check_bed(tmp_path / "x.bed.gz", assembly)
-    with pytest.raises(UnreadableFile, match=r"none.bed is gone"):
+    with pytest.raises(UnreadableFile, match=r"none.bed is missing"):
         check_bed(tmp_path / "none.bed", assembly)
     (tmp_path / "x.bed").write_bytes(bytes(range(256)) * 10)
-    with pytest.raises(UnreadableFile, match=r"x.bed, line 1: it should read"):
+    with pytest.raises(UnreadableFile, match=r"x.bed, line 1: it should have chromosome, start and end"):
         check_bed(tmp_path / "x.bed", assembly)
 
 
@@ -196,7 +198,7 @@ def test_what_is_no_bed(tmp_path: Path, assembly: Assembly) -> None:
     [
         ("x.narrowPeak", 10, "chrom start end name score strand signalValue pValue qValue peak"),
         ("x.broadPeak.gz", 9, "chrom start end name score strand signalValue pValue qValue"),
-        ("x.gappedPeak", 15, f"{HEADERS['bed']} signalValue pValue qValue"),
+        ("x.gappedPeak", 15, f"{COLUMNS_BY_FORMAT['bed']} signalValue pValue qValue"),
         ("x.bed", 4, "chrom start end name"),
     ],
 )

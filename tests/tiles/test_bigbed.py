@@ -14,7 +14,7 @@ from trackserver.errors import BadTileId, ChromosomesDoNotFit, UnreadableFile
 from trackserver.genome.assembly import Assembly
 from trackserver.sources.source import LocalSource
 from trackserver.tiles import bigbed
-from trackserver.tiles.bed import MOST_ENTRIES_A_TILE, BedTileset
+from trackserver.tiles.bed import MAX_ENTRIES_PER_TILE, BedTileset
 from trackserver.tiles.bigbed import BigBedTileset, check_bigbed
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.tileset import TileId
@@ -68,10 +68,10 @@ def test_every_tile_is_that_of_the_same_bed(peaks: Path, rows: list[Row], assemb
     for zoom in range(grid.max_zoom + 1):
         for x in range(1 << zoom):
             found, expected = (tileset.tile(TileId("p", zoom, x)) for tileset in (packed, plain))
-            assert len(found) <= MOST_ENTRIES_A_TILE
+            assert len(found) <= MAX_ENTRIES_PER_TILE
             scores = [sorted(entry["importance"] for entry in entries) for entries in (found, expected)]
             assert scores[0] == scores[1]
-            if len(expected) < MOST_ENTRIES_A_TILE:
+            if len(expected) < MAX_ENTRIES_PER_TILE:
                 key = lambda entry: (entry["xStart"], entry["name"])  # noqa: E731
                 assert sorted(without_uids(found), key=key) == sorted(without_uids(expected), key=key)
 
@@ -101,21 +101,21 @@ def test_random_chromosomes_and_joins(data: st.DataObject, seed: int, tmp_path: 
 
 def test_a_wide_tile_is_an_even_sample(peaks: Path, assembly: Assembly, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all chromosomes something; what is shown from afar is a part of what is there."""
-    monkeypatch.setattr(bigbed, "MOST_BLOCKS", 6)
+    monkeypatch.setattr(bigbed, "MAX_BLOCKS", 6)
     tileset = BigBedTileset(peaks, Grid(assembly), "p")
-    assert tileset.bbi.n_blocks(None) == 2 * bigbed.MOST_BLOCKS
+    assert tileset.bbi.n_blocks(None) == 2 * bigbed.MAX_BLOCKS
     found = tileset.tile(TileId("p", 0, 0))
-    assert len(found) == MOST_ENTRIES_A_TILE
+    assert len(found) == MAX_ENTRIES_PER_TILE
     assert {entry["fields"][0] for entry in found} == set(assembly.chroms)
     assert tileset.tile(TileId("p", 0, 0)) == found
     blocks = {entry["uid"].split("-")[0] for entry in found}
-    assert len(blocks) <= bigbed.MOST_BLOCKS
+    assert len(blocks) <= bigbed.MAX_BLOCKS
     assert all(int(number) % 2 == 0 for number in blocks)
 
 
 def test_blocks_are_read_once_and_far_away_few(peaks: Path, assembly: Assembly) -> None:
     class FarSource(LocalSource):
-        near = False
+        is_local = False
         reads = 0
 
         def read(self, start: int, length: int) -> bytes:
@@ -129,7 +129,7 @@ def test_blocks_are_read_once_and_far_away_few(peaks: Path, assembly: Assembly) 
     opened = source.reads  # header, names of chromosomes, index, and a block
     tileset.tile(TileId("p", 0, 0))
     before = source.reads
-    assert before <= opened + bigbed.MOST_FAR_BLOCKS
+    assert before <= opened + bigbed.MAX_REMOTE_BLOCKS
     tileset.tile(TileId("p", 0, 0))
     tileset.tile(TileId("p", grid.max_zoom, 5))
     assert source.reads == before
@@ -154,7 +154,7 @@ def test_what_can_be_served_and_what_not(peaks: Path, assembly: Assembly, tmp_pa
     reported: list[tuple[int, int]] = []
     check_bigbed(peaks, assembly, lambda done, total: reported.append((done, total)))
     assert reported[-1][0] == reported[-1][1] > 1
-    with pytest.raises(ChromosomesDoNotFit, match="chrA is 70,000 bp long, in other it is 9"):
+    with pytest.raises(ChromosomesDoNotFit, match="chrA is 70,000 bp long, but in other it is 9"):
         check_bigbed(peaks, Assembly("other", ("chrA",), (9,)))
     with pyBigWig.open(str(tmp_path / "x.bb"), "w") as writer:
         writer.addHeader([("chrA", 70_000)])

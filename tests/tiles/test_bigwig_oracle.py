@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.tolerance import MOST, STORED
+from tests.tolerance import MAX_TOLERANCE, STORED
 from trackserver.bbi import kernels
 from trackserver.bbi.bigwig import check_bigwig
 from trackserver.errors import UnreadableFile
@@ -36,7 +36,7 @@ from trackserver.tiles.wire import decode_dense
 Floats = NDArray[np.float64]
 
 MODES = ("mean", "min", "max", "std")
-MOST_TILES = 6  # a zoom, in one mode
+MAX_TILES = 6  # a zoom, in one mode
 RANDOM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -233,7 +233,7 @@ def tiles_looked_at(grid: Grid, zoom: int) -> list[int]:
     ends = np.cumsum(grid.assembly.sizes)
     joins = [int(end) // width for end in ends]
     chosen = dict.fromkeys([*joins[::-1], 0, (1 << zoom) - 1, (1 << zoom) // 3])
-    return [x for x in chosen if grid.holds(zoom, x)][:MOST_TILES]
+    return [x for x in chosen if grid.has_tile(zoom, x)][:MAX_TILES]
 
 
 def tile(tileset: BigWigTileset, zoom: int, x: int, mode: str) -> Floats:
@@ -349,16 +349,16 @@ def check_bin(made: Written, summaries: Summaries, zoom: int, number: int, got: 
     around = made.bases[starts[0] : ends[-1]]
     low, high = np.nanmin(around), np.nanmax(around)
     magnitude = max(abs(low), abs(high))  # sums are float32 in the file
-    assert abs(got["mean"] - total / covered) <= MOST * magnitude, what
+    assert abs(got["mean"] - total / covered) <= MAX_TOLERANCE * magnitude, what
     assert (got["min"], got["max"]) == (low, high), what
     variance = max(squares / covered - (total / covered) ** 2, 0.0)
-    assert abs(got["std"] ** 2 - variance) <= MOST * magnitude**2, what
+    assert abs(got["std"] ** 2 - variance) <= MAX_TOLERANCE * magnitude**2, what
 
     held = made.bases[begin:end][np.isfinite(made.bases[begin:end])]
     n_cut = summaries.covered[first:last][share < 1].sum()
     guessed = min(1.0, 2 * n_cut / summaries.covered[first:last].sum())
     if held.size:
-        assert abs(got["mean"] - held.mean()) <= guessed * (high - low) + MOST * magnitude, what
+        assert abs(got["mean"] - held.mean()) <= guessed * (high - low) + MAX_TOLERANCE * magnitude, what
 
 
 def test_summaries_that_no_edge_cuts_are_exact(tmp_path: Path) -> None:
@@ -376,7 +376,7 @@ def test_summaries_that_no_edge_cuts_are_exact(tmp_path: Path) -> None:
     bases = np.concatenate([values, np.full(grid.max_width - held, np.nan)])
     for mode in MODES:
         got = tile(BigWigTileset(tmp_path / "w.bw", grid, "s"), 0, 0, mode)
-        np.testing.assert_allclose(got, exact(bases, mode, 0, grid), rtol=MOST)
+        np.testing.assert_allclose(got, exact(bases, mode, 0, grid), rtol=MAX_TOLERANCE)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

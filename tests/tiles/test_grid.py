@@ -147,7 +147,7 @@ def test_real_signal(real_data: Path, zoom: int) -> None:
 
     from trackserver.genome import assembly as assemblies
 
-    assembly = assemblies.known("hg38")
+    assembly = assemblies.known_assembly("hg38")
     grid = Grid(assembly)
     path = real_data / "hg38" / "observed" / "ENCFF136DBS.bigWig"
     middle = assembly.absolute("chr9", 68_843_144 + 65_536)

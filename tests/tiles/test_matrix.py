@@ -21,7 +21,7 @@ from trackserver.genome.assembly import Assembly
 from trackserver.sources.cache import ByteCache
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.hdf5 import runs
-from trackserver.tiles.matrix import SIDE, MatrixTileset, check_matrix
+from trackserver.tiles.matrix import TILE_BINS, MatrixTileset, check_matrix
 from trackserver.tiles.tileset import TileId, parse_tile_id
 from trackserver.tiles.wire import decode_dense
 
@@ -67,7 +67,7 @@ def slow_tile(path: Path, assembly: Assembly, width: int, x: int, y: int, balanc
         return -1
 
     across, down = (
-        np.array([bin_at((place * SIDE + i) * width + width // 2) for i in range(SIDE)]) for place in (x, y)
+        np.array([bin_at((place * TILE_BINS + i) * width + width // 2) for i in range(TILE_BINS)]) for place in (x, y)
     )
     tile = matrix[np.ix_(across, down)].T.astype(float)
     tile[down < 0], tile[:, across < 0] = np.nan, np.nan
@@ -76,9 +76,9 @@ def slow_tile(path: Path, assembly: Assembly, width: int, x: int, y: int, balanc
 
 def tile_of(tileset: MatrixTileset, text: str) -> NDArray[np.float32]:
     payload = tileset.tile(parse_tile_id(text))
-    assert payload["shape"] == [SIDE, SIDE]
+    assert payload["shape"] == [TILE_BINS, TILE_BINS]
     assert payload["dtype"] == "float32"
-    return decode_dense(payload).reshape(SIDE, SIDE)
+    return decode_dense(payload).reshape(TILE_BINS, TILE_BINS)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_bins_are_drawn_within_half_a_bin_of_their_place(sizes: list[int], width
     drawn = {}
     for run in runs(assembly, width, begin, 20):
         for i in range(run.n_bins):
-            place, start = begin + run.place + i, assembly.absolute(run.chrom, (run.first + i) * width)
+            place, start = begin + run.tile_bin + i, assembly.absolute(run.chrom, (run.first + i) * width)
             assert abs(place * width - start) <= width / 2
             assert start <= place * width + width // 2 < min(start + width, assembly.absolute(run.chrom, 0) + 500)
             drawn[place] = run.chrom
@@ -147,7 +147,7 @@ def test_info_lists_resolutions_and_normalisations(usual: Path) -> None:
     info = MatrixTileset(usual, Grid(ASSEMBLY), "map").info()
     assert info["resolutions"] == [1000, 200, 100]
     assert info["transforms"] == [{"name": "ICE", "value": "weight"}, {"name": "KR", "value": "KR"}]
-    assert (info["max_pos"], info["bins_per_dimension"]) == ([ASSEMBLY.length] * 2, SIDE)
+    assert (info["max_pos"], info["bins_per_dimension"]) == ([ASSEMBLY.length] * 2, TILE_BINS)
     assert "max_width" not in info
     assert "mirror_tiles" not in info
 
@@ -160,7 +160,7 @@ def test_a_pyramid_of_old_keeps_its_zoom_levels(usual: Path, folder: Path) -> No
             new.copy(f"resolutions/{width}", old, str(zoom))
     tileset = MatrixTileset(path, Grid(ASSEMBLY), "map")
     info = tileset.info()
-    assert (info["max_zoom"], info["max_width"]) == (1, 200 * SIDE)
+    assert (info["max_zoom"], info["max_width"]) == (1, 200 * TILE_BINS)
     assert "resolutions" not in info
     newer = MatrixTileset(usual, Grid(ASSEMBLY), "map")
     np.testing.assert_array_equal(tile_of(tileset, "m.1.0.1"), tile_of(newer, "m.2.0.1"))
@@ -173,7 +173,7 @@ def test_without_weights_the_default_is_counts(folder: Path) -> None:
         del file["resolutions/1000/bins/weight"]
     tileset = MatrixTileset(path, Grid(ASSEMBLY), "map")
     np.testing.assert_array_equal(tile_of(tileset, "m.0.0.0"), tile_of(tileset, "m.0.0.0.none"))
-    with pytest.raises(InvalidRequest, match="not balanced by 'weight'; it has default, none, KR"):
+    with pytest.raises(InvalidRequest, match="no balancing weights 'weight'; it has default, none, KR"):
         tileset.tile(parse_tile_id("m.0.0.0.weight"))
 
 
@@ -214,7 +214,7 @@ def test_a_single_resolution_is_told_what_to_do(usual: Path, tmp_path: Path) -> 
 
 
 def test_maps_of_another_assembly_are_refused(usual: Path) -> None:
-    with pytest.raises(ChromosomesDoNotFit, match="its chr1 is 40,000 bp long, in other it is 40,001"):
+    with pytest.raises(ChromosomesDoNotFit, match="its chr1 is 40,000 bp long, but in other it is 40,001"):
         check_matrix(usual, Assembly("other", ("chr1",), (40_001,)))
     with pytest.raises(ChromosomesDoNotFit, match="has no chromosome of yeast: the file has chr1, chr2"):
         check_matrix(usual, Assembly("yeast", ("chrI",), (40_001,)))
@@ -229,11 +229,11 @@ def test_truncated_maps_are_found(usual: Path, tmp_path: Path, share: float) -> 
 
 
 def test_what_is_no_map(tmp_path: Path, usual: Path) -> None:
-    with pytest.raises(UnreadableFile, match="gone"):
+    with pytest.raises(UnreadableFile, match="is missing"):
         check_matrix(tmp_path / "none.mcool", ASSEMBLY)
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["weights"] = [1.0]
-    with pytest.raises(UnreadableFile, match="not a multi-resolution cooler: it holds weights"):
+    with pytest.raises(UnreadableFile, match="not a multi-resolution cooler: it contains weights"):
         check_matrix(tmp_path / "other.h5", ASSEMBLY)
     shutil.copy(usual, tmp_path / "half.mcool")
     with h5py.File(tmp_path / "half.mcool", "r+") as file:
@@ -294,7 +294,7 @@ def test_a_real_map(real_data: Path, tmp_path: Path) -> None:
     from trackserver.genome import assembly as assemblies
 
     plain = real_data / "hg19" / "hg19.GM12878-MboI.2000kb.cool"
-    hg19 = assemblies.known("hg19")
+    hg19 = assemblies.known_assembly("hg19")
     with pytest.raises(UnreadableFile, match="cooler zoomify"):
         check_matrix(plain, hg19)
     with h5py.File(plain) as one, h5py.File(tmp_path / "gm.mcool", "w") as many:

@@ -94,30 +94,30 @@ def test_tiles_off_the_file(tile: TileId, tmp_path: Path) -> None:
 
 
 def test_what_is_no_multivec(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFile, match="gone"):
+    with pytest.raises(UnreadableFile, match="is missing"):
         check_multivec(tmp_path / "none.mv5", ASSEMBLY)
     (tmp_path / "text.mv5").write_text("hello")
     with pytest.raises(UnreadableFile, match="cannot be read as HDF5"):
         check_multivec(tmp_path / "text.mv5", ASSEMBLY)
     path = write_multivec(tmp_path / "r.mv5", ASSEMBLY.chromsizes)
-    with pytest.raises(ChromosomesDoNotFit, match="its chr1 is 5,000 bp long, in other it is 9"):
+    with pytest.raises(ChromosomesDoNotFit, match="its chr1 is 5,000 bp long, but in other it is 9"):
         check_multivec(path, Assembly("other", ("chr1",), (9,)))
     with h5py.File(path, "r+") as file:
         del file["resolutions/16/values/chr2"]
         file["resolutions/16/values/chr2"] = np.zeros((5, 3))
-    with pytest.raises(UnreadableFile, match="has not all bins of chr2 at 16 bp"):
+    with pytest.raises(UnreadableFile, match="lacks bins of chr2 at 16 bp"):
         check_multivec(path, ASSEMBLY)
     with h5py.File(path, "r+") as file:
         del file["resolutions/16/values/chr2"]
         file["resolutions/16/values/chr2"] = np.zeros((78, 2))
-    with pytest.raises(UnreadableFile, match="differ in their number of rows"):
+    with pytest.raises(UnreadableFile, match="have different numbers of rows"):
         check_multivec(path, ASSEMBLY)
     many = write_multivec(tmp_path / "many.mv5", {"chrM": 77}, n_rows=40_000)
     with pytest.raises(UnreadableFile, match="40,000 rows, too many"):
         check_multivec(many, ASSEMBLY)
     with h5py.File(path, "r+") as file:
         del file["chroms"]
-    with pytest.raises(UnreadableFile, match="not a multivec: it holds info, resolutions"):
+    with pytest.raises(UnreadableFile, match="not a multivec: it contains info, resolutions"):
         check_multivec(path, ASSEMBLY)
 
 

@@ -11,7 +11,7 @@ from trackserver.errors import BadTileId, ChromosomesDoNotFit, UnreadableFile
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.sequence import build_index
 from trackserver.tiles.grid import TILE_SIZE, Grid
-from trackserver.tiles.sequence import MOST_BASES_A_TILE, ROWS, SequenceTileset, check_fasta, open_fasta
+from trackserver.tiles.sequence import MAX_BASES_PER_TILE, ROWS, SequenceTileset, check_fasta, open_fasta
 from trackserver.tiles.tileset import TileId
 from trackserver.tiles.wire import decode_dense
 
@@ -40,7 +40,7 @@ def test_letters_and_counts_are_the_genomes(
     for zoom in range(grid.max_zoom + 1):
         for x in range(1 << zoom):
             edges = grid.edges(zoom, x)
-            if edges[-1] - edges[0] > MOST_BASES_A_TILE:
+            if edges[-1] - edges[0] > MAX_BASES_PER_TILE:
                 continue
             payload = tileset.tile(TileId("s", zoom, x))
             expected = letters[edges[0] : edges[-1]].ljust(int(edges[-1] - edges[0]))
@@ -62,7 +62,11 @@ def test_a_tile_too_wide_says_so_and_still_holds_an_array(tileset: SequenceTiles
 
 def test_info(tileset: SequenceTileset) -> None:
     info = tileset.info()
-    assert (info["shape"], info["row_infos"], info["max_tile_width"]) == ([TILE_SIZE, 6], list(ROWS), MOST_BASES_A_TILE)
+    assert (info["shape"], info["row_infos"], info["max_tile_width"]) == (
+        [TILE_SIZE, 6],
+        list(ROWS),
+        MAX_BASES_PER_TILE,
+    )
     assert info["resolutions"][-1] == 1
     with pytest.raises(BadTileId):
         tileset.tile(TileId("s", 99, 0))
@@ -79,16 +83,16 @@ def test_names_and_order_of_the_fasta_do_not_matter(tmp_path: Path) -> None:
 
 def test_what_cannot_be_served(fasta: Path, assembly: Assembly, tmp_path: Path) -> None:
     check_fasta(fasta, assembly)
-    with pytest.raises(ChromosomesDoNotFit, match="its chrA is 70,000 bp long, in other it is 9"):
+    with pytest.raises(ChromosomesDoNotFit, match="its chrA is 70,000 bp long, but in other it is 9"):
         check_fasta(fasta, Assembly("other", ("chrA",), (9,)))
-    with pytest.raises(UnreadableFile, match="gone"):
+    with pytest.raises(UnreadableFile, match="is missing"):
         check_fasta(tmp_path / "none.fa", assembly)
     whole = fasta.read_bytes()
     fasta.write_bytes(whole[:-2])
-    with pytest.raises(UnreadableFile, match="is truncated: its index tells of more"):
+    with pytest.raises(UnreadableFile, match="is shorter than its index says"):
         check_fasta(fasta, assembly)
     Path(f"{fasta}.fai").unlink()
-    with pytest.raises(UnreadableFile, match=r"has no index genome.fa.fai beside it; make one: samtools faidx"):
+    with pytest.raises(UnreadableFile, match=r"has no index genome.fa.fai; make one with: samtools faidx"):
         check_fasta(fasta, assembly)
 
 

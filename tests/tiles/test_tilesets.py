@@ -14,7 +14,7 @@ from trackserver.genome.assembly import Assembly
 from trackserver.genome.genes import read_refgene
 from trackserver.genome.locus import Locus
 from trackserver.tiles import wire
-from trackserver.tiles.annotation import MOST_GENES_A_TILE, ChromSizesTileset, GenesTileset
+from trackserver.tiles.annotation import MAX_GENES_PER_TILE, ChromSizesTileset, GenesTileset
 from trackserver.tiles.bigwig import BigWigTileset
 from trackserver.tiles.bins import ArrayTileset
 from trackserver.tiles.grid import TILE_SIZE, Grid
@@ -97,7 +97,7 @@ def test_a_crowded_gene_tile_keeps_the_important_ones(tmp_path: Path) -> None:
     crowded = Assembly("crowded", ("c",), (40_000,))
     tileset = GenesTileset(read_refgene(tmp_path / "r.txt", crowded), Grid(crowded), "genes")
     tile = tileset.tile(TileId("g", 0, 0))
-    assert [entry["name"] for entry in tile] == [f"G{i}" for i in range(299, 299 - MOST_GENES_A_TILE, -1)]
+    assert [entry["name"] for entry in tile] == [f"G{i}" for i in range(299, 299 - MAX_GENES_PER_TILE, -1)]
 
 
 def test_info_is_what_the_client_needs(files: Path, assembly: Assembly) -> None:
@@ -129,7 +129,7 @@ def test_bigwigs_of_another_assembly_are_refused(tmp_path: Path, assembly: Assem
     with pytest.raises(ChromosomesDoNotFit, match=r"has no chromosome of tiny: the file has chr1; tiny has chrA"):
         check_bigwig(tmp_path / "other.bw", assembly)
     write_signal(tmp_path / "longer.bw", CHROMSIZES | {"chrA": 70_001})
-    with pytest.raises(ChromosomesDoNotFit, match=r"its chrA is 70,001 bp long, in tiny it is 70,000"):
+    with pytest.raises(ChromosomesDoNotFit, match=r"its chrA is 70,001 bp long, but in tiny it is 70,000"):
         check_bigwig(tmp_path / "longer.bw", assembly)
 
 
@@ -143,7 +143,7 @@ def test_truncated_bigwigs_are_found(files: Path, tmp_path: Path, assembly: Asse
 
 def test_what_is_no_bigwig(tmp_path: Path, assembly: Assembly) -> None:
     (tmp_path / "text.bw").write_text("hello")
-    with pytest.raises(UnreadableFile, match=r"neither bigWig nor bigBed|damaged"):
+    with pytest.raises(UnreadableFile, match=r"neither a bigWig nor a bigBed|damaged"):
         check_bigwig(tmp_path / "text.bw", assembly)
-    with pytest.raises(UnreadableFile, match="gone"):
+    with pytest.raises(UnreadableFile, match="is missing"):
         check_bigwig(tmp_path / "none.bw", assembly)

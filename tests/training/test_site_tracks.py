@@ -29,7 +29,7 @@ def test_strands_of_an_experiment_are_paired_and_numbered_anew(site_with_strands
 
 
 def test_what_cannot_be_learnt_from(site_with_strands: Site) -> None:
-    with pytest.raises(UnknownTrack, match="'the measured tilesets' has no track 'ATAC\\*'"):
+    with pytest.raises(UnknownTrack, match="'the observed tilesets' has no track 'ATAC\\*'"):
         training_tracks(site_with_strands, "tiny", "ATAC*")
-    with pytest.raises(InvalidRequest, match="no measured tileset of hg38"):
+    with pytest.raises(InvalidRequest, match="no observed tileset of hg38"):
         training_tracks(site_with_strands, "hg38", None)

@@ -18,7 +18,7 @@ import torch
 from tests.tolerance import assert_close
 from trackserver.bbi.bigwig import open_bigwig
 from trackserver.errors import BadLocus, DataError, InvalidRequest, SiteReadOnly
-from trackserver.genome.assembly import Assembly, known
+from trackserver.genome.assembly import Assembly, known_assembly
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import Codes, Genome, N, build_index, decode
 from trackserver.models import registry
@@ -214,7 +214,7 @@ def test_folds_are_read_in_order(toy: Toy) -> None:
         ("chr1 0 100 train\nchr1 90 200 valid", "overlap"),
         ("chr1 0 100 trian\nchr1 90 200 valid", "line 1: 'trian' is not a fold"),
         ("chr1 0 100\n", "line 1: write"),
-        ("chr1 x 100 train\n", "line 1: write"),
+        ("chr1 x 100 train\n", "line 1: a BED line should be"),
     ],
 )
 def test_folds_that_do_not_read_are_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -244,12 +244,12 @@ def test_a_recipe_is_read_from_toml(tmp_path: Path) -> None:
         ("stpes = 7", "stpes"),
         ("[network]\nhiden = 7", r"network\.hiden"),
         ("steps = '7'", "steps"),
-        ("steps = ", "not TOML"),
-        ("crop = 1000", "crop must be whole bins"),
+        ("steps = ", "not valid TOML"),
+        ("crop = 1000", "crop must be a multiple"),
         ("crop = 2048", "longer than the margins"),
         ("step = 48", "step must divide"),
-        ("batch_size = 0", "1 or more"),
-        ("average = 1.0", "parts from 0 to 1"),
+        ("batch_size = 0", "at least 1"),
+        ("average = 1.0", "must be 0 to 1"),
     ],
 )
 def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -378,7 +378,7 @@ def test_a_model_is_replaced_only_on_request(toy: Toy, tmp_path: Path) -> None:
     second = toy.train(tmp_path / "m", short, seed=1, overwrite=True)
     assert read_card(tmp_path / "m" / registry.CARD).weights_sha256 == second.weights_sha256 != first.weights_sha256
     (tmp_path / "m" / "notes.txt").write_text("mine")
-    with pytest.raises(InvalidRequest, match=r"more than a model \(notes\.txt\)"):
+    with pytest.raises(InvalidRequest, match=r"other files besides a model \(notes\.txt\)"):
         toy.train(tmp_path / "m", short, overwrite=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidRequest, match="is a file"):
@@ -394,15 +394,15 @@ def test_requests_that_make_no_sense_are_refused_at_once(toy: Toy, tmp_path: Pat
 
     with pytest.raises(InvalidRequest, match="model's id"):
         ask([one, other], "my model")
-    with pytest.raises(InvalidRequest, match="numbered"):
+    with pytest.raises(InvalidRequest, match="number the tracks"):
         ask([other, one])
-    with pytest.raises(InvalidRequest, match="numbered"):
+    with pytest.raises(InvalidRequest, match="number the tracks"):
         ask([])
     with pytest.raises(InvalidRequest, match="not both"):
         ask([one, replace(other, loss="peaks")])
     with pytest.raises(DataError, match="no signal"):
         ask([nothing])
-    with pytest.raises(DataError, match=r"none\.bw is gone"):
+    with pytest.raises(DataError, match=r"none\.bw is missing"):
         ask([replace(nothing, path=tmp_path / "none.bw")])
     assert not list(tmp_path.iterdir())
 
@@ -430,10 +430,10 @@ REAL = Path(__file__).parents[2].parent / "shared" / "data" / "hg38"
 @pytest.mark.realdata
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real data folder is not beside the project")
 def test_real_targets_cover_the_middle_of_each_window() -> None:
-    folds = read_folds(REAL / "folds.bed", known("hg38"))
+    folds = read_folds(REAL / "folds.bed", known_assembly("hg38"))
     path = REAL / "observed" / "ENCFF136DBS.bigWig"
     genome = Genome(REAL / "hg38.sparse.fa.gz")
-    windows = load_windows(folds[:4], [path], genome, known("hg38"), step=128, flank=lambda length: 64)
+    windows = load_windows(folds[:4], [path], genome, known_assembly("hg38"), step=128, flank=lambda length: 64)
     for window in windows:
         assert covered_span(window.targets) == (256, 768)  # the central 65,536 of 131,072 bp
         assert np.isfinite(window.targets[:, 256:768]).all()

@@ -30,10 +30,10 @@ from trackserver.models.compact import margin, read_config
 from trackserver.predict.engine import load_predictor
 from trackserver.predict.ensemble import Ensemble, EnsembleOptions
 from trackserver.sweep.plan import Plan
-from trackserver.sweep.run import predicted
+from trackserver.sweep.run import predict_chunks
 from trackserver.tiles.tileset import TileId
 from trackserver.tiles.wire import decode_dense
-from trackserver.variants.effect import SHARED, check_known, effect, input_window, output_bins, window_around
+from trackserver.variants.effect import GRID_STEPS, check_known, effect, input_window, output_bins, window_around
 from trackserver.variants.warnings import signed_sizes
 
 
@@ -47,7 +47,7 @@ def test_ref_is_the_genome_wide_track_and_alt_is_not(shared_site: Site) -> None:
     predictor = load_predictor(shared_site.models, "random")
     genome, assembly = shared_site.reference("tiny").genome, shared_site.assembly("tiny")
     found = effect(predictor, genome, assembly, [snv(shared_site, "chrA", 20_011)])
-    ((_, swept),) = predicted(predictor, genome, Plan(predictor.card, assembly, (found.locus,)), [0])
+    ((_, swept),) = predict_chunks(predictor, genome, Plan(predictor.card, assembly, (found.locus,)), [0])
     assert_close(found.ref, swept, predictor.module)
     assert np.abs(found.delta).max() > 0
     assert found.delta.dtype == np.float32
@@ -125,13 +125,13 @@ def test_what_a_change_can_reach_is_all_it_changes(shared_site: Site, position: 
     assert (found.delta[in_full.delta == 0] == 0).mean() > 0.99
 
 
-@pytest.mark.parametrize("growth", [0, -3])
+@pytest.mark.parametrize("length_change", [0, -3])
 @pytest.mark.parametrize("cones", [None, Cones(1 << 28)])
-def test_strands_and_shifts_are_known_one_by_one(shared_site: Site, growth: int, cones: Cones | None) -> None:
+def test_strands_and_shifts_are_known_one_by_one(shared_site: Site, length_change: int, cones: Cones | None) -> None:
     predictor = load_predictor(shared_site.models, "random", ensemble=Ensemble(both_strands=True, shifts=(-3, 0)))
     genome, assembly = shared_site.reference("tiny").genome, shared_site.assembly("tiny")
-    text = read_from(shared_site, "chrA", 20_011, 1 - growth)
-    variant = Variant("chrA", 20_011, text, text[0]) if growth else snv(shared_site, "chrA", 20_011)
+    text = read_from(shared_site, "chrA", 20_011, 1 - length_change)
+    variant = Variant("chrA", 20_011, text, text[0]) if length_change else snv(shared_site, "chrA", 20_011)
     found = effect(predictor, genome, assembly, [variant], cones)
     assert len(found.members) == 4
     for name in ("ref", "alt"):
@@ -147,7 +147,7 @@ def test_strands_and_shifts_are_known_one_by_one(shared_site: Site, growth: int,
 def test_neighbours_share_a_window(shared_site: Site) -> None:
     card, assembly = load_predictor(shared_site.models, "random").card, shared_site.assembly("tiny")
     windows = {input_window(card, [snv(shared_site, "chrA", p)], assembly) for p in range(20_000, 20_400)}
-    step = card.n_bins(card.window) // SHARED * card.bin_width
+    step = card.n_bins(card.window) // GRID_STEPS * card.bin_width
     assert len(windows) <= 1 + -(-400 // step) < 4
     for position in range(20_000, 20_400):
         window = window_around(card, "chrA", position, assembly)
@@ -164,7 +164,7 @@ def test_an_indel_is_read_with_either_side_in_place(shared_site: Site, ref: int,
     found = effect(predictor, genome, assembly, [variant])
     window = input_window(predictor.card, [variant], assembly)
     _, bins = output_bins(predictor.card, window, assembly)
-    anchors = ("left", "right") if variant.growth else ("left",)
+    anchors = ("left", "right") if variant.length_change else ("left",)
     codes = [haplotype(genome, window, [variant], anchor) for anchor in anchors]
     expected = [values[:, bins] for values in predictor.predict(np.stack([genome.codes(window), *codes]))]
     np.testing.assert_array_equal(found.ref, expected[0])
@@ -239,12 +239,13 @@ def test_an_effect_is_stored_once_and_served_as_tiles(site: Site) -> None:
 
 def test_the_id_is_the_whole_question(site: Site) -> None:
     variant, other = snv(site, "chrB", 10_000), snv(site, "chrB", 10_001)
-    asked = effect_question(site, EffectRequest("random", "tiny", [str(variant)]))
+    question = effect_question(site, EffectRequest("random", "tiny", [str(variant)]))
     assert (
-        effect_question(site, EffectRequest("random", "tiny", [f"B-10000-{variant.ref}-{variant.alt}"])).id == asked.id
+        effect_question(site, EffectRequest("random", "tiny", [f"B-10000-{variant.ref}-{variant.alt}"])).id
+        == question.id
     )
     ids = {
-        asked.id,
+        question.id,
         effect_question(site, EffectRequest("random", "tiny", [str(other)])).id,
         effect_question(site, EffectRequest("random", "tiny", [str(variant), str(other)])).id,
         effect_question(site, EffectRequest("random", "tiny", [str(variant)], "0")).id,
@@ -262,7 +263,7 @@ def test_the_id_is_the_whole_question(site: Site) -> None:
 @pytest.mark.parametrize(
     ("variants", "error", "why"),
     [
-        (["chrB:100:A:C"], NoSequence, "reads N at chrB:100"),
+        (["chrB:100:A:C"], NoSequence, "has N at chrB:100"),
         (["chrZ:100:A:C"], UnknownChromosome, "chrA, chrB, chrC"),
         (["chrA:70001:A:C"], BadVariant, "ends at 70,000"),
         (["chrA:20011"], BadVariant, "is not a variant"),
@@ -278,7 +279,7 @@ def test_questions_that_cannot_be_answered(
 
 def test_a_reference_that_is_not_read_there(shared_site: Site) -> None:
     variant = snv(shared_site, "chrA", 20_011)
-    with pytest.raises(ReferenceMismatch, match=f"tiny reads {variant.ref} there.*did you mean {variant}"):
+    with pytest.raises(ReferenceMismatch, match=f"tiny has {variant.ref} there.*did you mean {variant}"):
         effect_question(shared_site, EffectRequest("random", "tiny", [str(variant.swapped)]))
 
 

@@ -12,7 +12,7 @@ from trackserver.genome.locus import Locus
 from trackserver.genome.variant import Variant
 from trackserver.models.card import ModelCard, Track
 from trackserver.variants.effect import Effect
-from trackserver.variants.expression import GeneChange, gene_changes, reads
+from trackserver.variants.expression import GeneChange, gene_changes, gene_part
 
 HERE = Assembly("tiny", ("chrA",), (100_000,))
 TRACKS = (
@@ -136,4 +136,4 @@ def test_nothing_that_changes_is_no_fold_change() -> None:
     ],
 )
 def test_assays_that_measure_expression(assay: str, part: str | None) -> None:
-    assert reads(assay) == part
+    assert gene_part(assay) == part

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.tolerance import MOST, assert_close, terms_of
+from tests.tolerance import MAX_TOLERANCE, assert_close, terms_of
 from trackserver.catalogue.site import Site
 from trackserver.cone.cone import Cones
 from trackserver.errors import InvalidRequest, NoSequence
@@ -71,16 +71,16 @@ def by_variants(predictor: Predictor, here: tuple[Genome, Assembly], at: int, sc
     own = int(genome.codes(Locus("chrA", at, at + 1))[0])
     found = {}
     for base in {0, 1, 2, 3} - {own}:
-        said = effect(predictor, genome, assembly, [Variant("chrA", at + 1, BASES[own], BASES[base])])
-        found[base] = said.scores[score].tolist()
+        result = effect(predictor, genome, assembly, [Variant("chrA", at + 1, BASES[own], BASES[base])])
+        found[base] = result.scores[score].tolist()
     return found
 
 
-def close(one: Mutagenesis, other: Mutagenesis, asked: Predictor) -> None:
+def close(one: Mutagenesis, other: Mutagenesis, predictor: Predictor) -> None:
     """Up to rounding: what these models predict is about 1, and a score adds up its bins."""
-    terms = terms_of(asked.module) + asked.card.n_bins(asked.card.window)
+    terms = terms_of(predictor.module) + predictor.card.n_bins(predictor.card.window)
     largest = np.nanmax(np.abs(other.map))
-    assert largest > 10 * MOST  # there is something to find
+    assert largest > 10 * MAX_TOLERANCE  # there is something to find
     assert_close(one.map, other.map, terms, scale=max(1, largest), gaps=True)
 
 
@@ -106,29 +106,29 @@ def test_one_base_is_what_its_variants_score(predictor: Predictor, here: tuple[G
 
 
 def test_a_probability_by_log_odds(here: tuple[Genome, Assembly]) -> None:
-    asked, at = one_value(probability=True), 30_000
-    found = mutagenesis(asked, *here, Locus("chrA", at, at + 1), cones())
+    predictor, at = one_value(probability=True), 30_000
+    found = mutagenesis(predictor, *here, Locus("chrA", at, at + 1), cones())
     assert found.score == "log_odds"
-    for base, scores in by_variants(asked, here, at, "log_odds").items():
-        assert_close(found.map[:, base, 0], scores, asked.module, scale=1)
+    for base, scores in by_variants(predictor, here, at, "log_odds").items():
+        assert_close(found.map[:, base, 0], scores, predictor.module, scale=1)
     with pytest.raises(InvalidRequest, match="choose log2fc or sad"):
         mutagenesis(one_value(probability=False), *here, found.locus, score="log_odds")
     with pytest.raises(InvalidRequest, match="known: log2fc, sad"):
-        mutagenesis(asked, *here, found.locus, score="loud")
+        mutagenesis(predictor, *here, found.locus, score="loud")
 
 
 def test_all_of_what_a_model_of_one_value_reads(here: tuple[Genome, Assembly]) -> None:
     """Also bases far from the bin it writes; but not one more than it reads."""
-    asked = one_value(probability=False)
+    predictor = one_value(probability=False)
     middle = 30_000
     locus = Locus("chrA", middle - 499, middle + 501)
-    found = mutagenesis(asked, *here, locus, cones(), score="sad")
-    weights = asked.module.dense.weight.detach().numpy().reshape(2, 4, 1000)
+    found = mutagenesis(predictor, *here, locus, cones(), score="sad")
+    weights = predictor.module.dense.weight.detach().numpy().reshape(2, 4, 1000)
     own = weights[:, found.codes, np.arange(1000)]
-    assert_close(found.map, weights - own[:, None], asked.module, scale=1)
-    close(mutagenesis(asked, *here, locus, cones()), mutagenesis(asked, *here, locus), asked)
-    with pytest.raises(InvalidRequest, match=r"one can be asked about chrA:29,50\d-30,50\d"):
-        mutagenesis(asked, *here, Locus("chrA", middle - 500, middle + 502))
+    assert_close(found.map, weights - own[:, None], predictor.module, scale=1)
+    close(mutagenesis(predictor, *here, locus, cones()), mutagenesis(predictor, *here, locus), predictor)
+    with pytest.raises(InvalidRequest, match=r"one can only map chrA:29,50\d-30,50\d"):
+        mutagenesis(predictor, *here, Locus("chrA", middle - 500, middle + 502))
 
 
 def test_where_the_reference_stands_nothing_changes(predictor: Predictor, here: tuple[Genome, Assembly]) -> None:
@@ -185,16 +185,19 @@ def test_what_follows_from_the_map() -> None:
 
 
 def test_the_preview_of_a_linear_model_is_the_map(here: tuple[Genome, Assembly]) -> None:
-    asked, locus = one_value(probability=False), Locus("chrA", 30_000, 30_040)
-    found = mutagenesis(asked, *here, locus, cones(), score="sad")
-    close(preview(asked, *here, locus, score="sad"), found, asked)
+    predictor, locus = one_value(probability=False), Locus("chrA", 30_000, 30_040)
+    found = mutagenesis(predictor, *here, locus, cones(), score="sad")
+    close(preview(predictor, *here, locus, score="sad"), found, predictor)
 
 
 @pytest.mark.parametrize("probability", [True, False])
 def test_the_preview_is_in_the_units_of_the_map(here: tuple[Genome, Assembly], probability: bool) -> None:
-    asked, locus = one_value(probability), Locus("chrA", 30_000, 30_040)
+    predictor, locus = one_value(probability), Locus("chrA", 30_000, 30_040)
     for score in ("log2fc", "delta"):
-        rough, found = preview(asked, *here, locus, score=score), mutagenesis(asked, *here, locus, cones(), score=score)
+        rough, found = (
+            preview(predictor, *here, locus, score=score),
+            mutagenesis(predictor, *here, locus, cones(), score=score),
+        )
         slope = np.polyfit(found.map.ravel(), rough.map.ravel(), 1)[0]
         assert 0.8 < slope < 1.25
 
@@ -211,7 +214,7 @@ def test_the_preview_of_many_bins_points_the_same_way(predictor: Predictor, here
     ("locus", "why"),
     [
         (Locus("chrA", 30_000, 32_001), "at most 2,000 bp"),
-        (Locus("chrA", 30_000, 30_300), "stretch after the other"),
+        (Locus("chrA", 30_000, 30_300), "split it into several"),
     ],
 )
 def test_a_locus_too_long(here: tuple[Genome, Assembly], locus: Locus, why: str) -> None:
@@ -222,6 +225,6 @@ def test_a_locus_too_long(here: tuple[Genome, Assembly], locus: Locus, why: str)
 
 
 def test_progress_is_told(predictor: Predictor, here: tuple[Genome, Assembly]) -> None:
-    told: list[tuple[int, int]] = []
-    mutagenesis(predictor, *here, Locus("chrA", 40_000, 40_002), cones(), report=lambda *news: told.append(news))
-    assert told == [(done, 6) for done in range(1, 7)]
+    steps: list[tuple[int, int]] = []
+    mutagenesis(predictor, *here, Locus("chrA", 40_000, 40_002), cones(), report=lambda *step: steps.append(step))
+    assert steps == [(done, 6) for done in range(1, 7)]

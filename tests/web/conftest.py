@@ -36,8 +36,8 @@ def finished(client: FlaskClient, effect_id: str) -> dict[str, Any]:
     """An effect once it is done or has failed."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        found: dict[str, Any] = client.get(f"/api/v1/effects/{effect_id}/").json or {}
-        if found["status"] in ("done", "failed"):
-            return found
+        result: dict[str, Any] = client.get(f"/api/v1/effects/{effect_id}/").json or {}
+        if result["status"] in ("done", "failed"):
+            return result
         time.sleep(0.02)
     pytest.fail("the effect was not computed within a minute")

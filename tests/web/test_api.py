@@ -38,14 +38,14 @@ def test_models_and_their_tracks(client: FlaskClient) -> None:
     ],
 )
 def test_search(client: FlaskClient, query: str, kind: str, start: int, end: int) -> None:
-    found = client.get("/api/v1/search/", query_string={"q": query, "assembly": "tiny"}).json
-    assert (found["kind"], found["start"], found["end"]) == (kind, start, end)
+    result = client.get("/api/v1/search/", query_string={"q": query, "assembly": "tiny"}).json
+    assert (result["kind"], result["start"], result["end"]) == (kind, start, end)
 
 
 def test_search_for_a_variant(client: FlaskClient, snv: str) -> None:
-    found = client.get("/api/v1/search/", query_string={"q": snv.replace(":", "-")}).json
-    assert (found["kind"], found["variant"]["text"], found["chrom"]) == ("variant", snv, "chrA")
-    assert found["start"] <= 20_010 < found["end"]
+    result = client.get("/api/v1/search/", query_string={"q": snv.replace(":", "-")}).json
+    assert (result["kind"], result["variant"]["text"], result["chrom"]) == ("variant", snv, "chrA")
+    assert result["start"] <= 20_010 < result["end"]
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_searches_that_find_nothing(client: FlaskClient, query: str, status: int
 
 def test_an_effect_is_queued_then_known(client: FlaskClient, snv: str) -> None:
     question = {"model": "random", "assembly": "tiny", "variants": [snv], "tracks": [0, 2]}
-    asked = client.post("/api/v1/effects/", json=question)
-    assert asked.status_code == 202
-    assert asked.json["status"] in ("queued", "running", "done")
-    done = finished(client, asked.json["id"])
+    response = client.post("/api/v1/effects/", json=question)
+    assert response.status_code == 202
+    assert response.json["status"] in ("queued", "running", "done")
+    done = finished(client, response.json["id"])
     assert done["question"] == question | {"ensemble": ["none"], "shifts": [0], "squashed": False, "full": False}
-    assert client.post("/api/v1/effects/", json=done["question"]).json["id"] == asked.json["id"]
+    assert client.post("/api/v1/effects/", json=done["question"]).json["id"] == response.json["id"]
     assert {track["index"] for track in done["tracks"]} == {0, 2}
     assert done["variants"][0]["nearest_gene"] == {"name": "ALPHA1", "distance": 10_010}
     assert done["provenance"]["fasta_sha256"]
@@ -81,8 +81,8 @@ def test_an_effect_is_queued_then_known(client: FlaskClient, snv: str) -> None:
 
 
 def test_the_sites_own_model_and_assembly_are_meant_where_none_is_said(client: FlaskClient, snv: str) -> None:
-    asked = client.post("/api/v1/effects/", json={"variants": [snv]})
-    done = finished(client, asked.json["id"])
+    response = client.post("/api/v1/effects/", json={"variants": [snv]})
+    done = finished(client, response.json["id"])
     assert (done["question"]["model"], done["question"]["assembly"]) == ("random", "tiny")
 
 
@@ -113,8 +113,8 @@ def test_bad_questions_are_answered_at_once(client: FlaskClient, snv: str) -> No
 def test_a_job_that_fails_says_why(client: FlaskClient, site: Site, snv: str) -> None:
     weights = site.models / "random" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
-    asked = client.post("/api/v1/effects/", json={"variants": [snv]})
-    failed = finished(client, asked.json["id"])
+    response = client.post("/api/v1/effects/", json={"variants": [snv]})
+    failed = finished(client, response.json["id"])
     assert failed["status"] == "failed"
     assert "SHA-256" in failed["error"]
 
@@ -144,8 +144,8 @@ def test_a_views_own_host_is_taken_out(client: FlaskClient) -> None:
     conf = {"views": [{"tracks": {"top": [{"server": "http://localhost/api/v1", "tilesetUid": "signal"},
                                           {"server": "http://other.org/api/v1"}]}}]}  # fmt: skip
     uid = client.post("/api/v1/viewconfs/", json={"viewconf": conf}).json["uid"]
-    kept = client.get(f"/api/v1/viewconfs/?d={uid}").json["views"][0]["tracks"]["top"]
-    assert [track["server"] for track in kept] == ["/api/v1", "http://other.org/api/v1"]
+    stored = client.get(f"/api/v1/viewconfs/?d={uid}").json["views"][0]["tracks"]["top"]
+    assert [track["server"] for track in stored] == ["/api/v1", "http://other.org/api/v1"]
 
 
 @pytest.mark.parametrize("conf", [None, 5, "x", {}, {"views": []}, {"views": "x"}])

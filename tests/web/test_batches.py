@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from trackserver.batches import uploads
-from trackserver.batches.uploads import SLICE
+from trackserver.batches.uploads import SLICE_S
 from trackserver.catalogue.site import Site
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import decode
@@ -23,19 +23,19 @@ def reads(site: Site, position: int) -> str:
 
 @pytest.fixture
 def variants(site: Site) -> list[str]:
-    found = []
+    result = []
     for position in range(20_011, 20_030):
         ref = reads(site, position)
-        found.append(f"chrA:{position}:{ref}:{'A' if ref != 'A' else 'C'}")
-    return [*found, found[0], "chrA:20011:N:T", "nonsense", "rs123"]
+        result.append(f"chrA:{position}:{ref}:{'A' if ref != 'A' else 'C'}")
+    return [*result, result[0], "chrA:20011:N:T", "nonsense", "rs123"]
 
 
 def ended(client: FlaskClient, batch: str) -> dict[str, Any]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        found: dict[str, Any] = client.get(f"/api/v1/batches/{batch}/").json or {}
-        if found["status"] in ("done", "failed", "stopped"):
-            return found
+        result: dict[str, Any] = client.get(f"/api/v1/batches/{batch}/").json or {}
+        if result["status"] in ("done", "failed", "stopped"):
+            return result
         time.sleep(0.02)
     pytest.fail("the list was not scored within a minute")
 
@@ -48,12 +48,12 @@ def test_a_list_is_checked_at_once_and_then_scored(client: FlaskClient, variants
     assert sent["preflight"]["statuses"] == {
         "ok": 19, "bad_allele": 1, "duplicate": 1, "malformed": 1, "unknown_rsid": 1,
     }  # fmt: skip
-    found = ended(client, sent["id"])
-    assert (found["status"], found["scored"], found["to_score"]) == ("done", 19, 19)
-    assert [row["line"] for row in found["rows"]] == list(range(1, len(variants) + 1))
-    assert [row["status"] for row in found["rows"]][-4:] == ["duplicate", "bad_allele", "malformed", "unknown_rsid"]
-    assert found["rows"][0]["rank"] == found["rows"][19]["rank"]
-    assert found["about"]["assembly"] == "tiny"
+    result = ended(client, sent["id"])
+    assert (result["status"], result["scored"], result["to_score"]) == ("done", 19, 19)
+    assert [row["line"] for row in result["rows"]] == list(range(1, len(variants) + 1))
+    assert [row["status"] for row in result["rows"]][-4:] == ["duplicate", "bad_allele", "malformed", "unknown_rsid"]
+    assert result["rows"][0]["rank"] == result["rows"][19]["rank"]
+    assert result["about"]["assembly"] == "tiny"
     again = client.post("/api/v1/batches/", json={"variants": variants})
     assert (again.status_code, again.json["id"], again.json["status"]) == (200, sent["id"], "done")
 
@@ -93,10 +93,10 @@ def test_a_file_as_it_is(client: FlaskClient, site: Site) -> None:
         answer = client.post("/api/v1/batches/?tracks=0&shifts=-1,0,1", data=body, content_type="text/plain")
         assert answer.status_code in (200, 202), answer.json
         ids.add(answer.json["id"])
-        found = ended(client, answer.json["id"])
+        result = ended(client, answer.json["id"])
     assert len(ids) == 1
-    assert [row["track"] for row in found["rows"]] == [0, 0, 0]
-    assert "shifts -1, 0, 1 bp" in found["about"]["ensemble"]
+    assert [row["track"] for row in result["rows"]] == [0, 0, 0]
+    assert "shifts -1, 0, 1 bp" in result["about"]["ensemble"]
     as_json = client.post("/api/v1/batches/", json={"vcf": text, "tracks": "0", "shifts": [-1, 0, 1]})
     assert as_json.json["id"] in ids
 
@@ -104,13 +104,13 @@ def test_a_file_as_it_is(client: FlaskClient, site: Site) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ({}, "Send either variants"),
-        ({"variants": ["chrA:1:A:C"], "vcf": "x"}, "Send either variants"),
-        ({"variants": []}, "holds no variant"),
+        ({}, "Send either 'variants'"),
+        ({"variants": ["chrA:1:A:C"], "vcf": "x"}, "Send either 'variants'"),
+        ({"variants": []}, "has no variants"),
         ({"variants": ["once upon a time"]}, "The list is neither a VCF nor a list"),
         ({"variants": ["chrA:1:A:C"], "model": "none"}, "No model 'none'"),
         ({"variants": ["chrA:1:A:C"], "tracks": "99"}, "has no track"),
-        ({"variants": ["chrA:1:A:C"], "every": "best"}, "No score 'best'"),
+        ({"variants": ["chrA:1:A:C"], "score_columns": "best"}, "No score 'best'"),
         ({"variants": ["chrA:1:A:C"], "assembly": "hg38"}, "cannot predict on hg38"),
         ({"variants": ["chrA:1:A:C"], "lift_from": "hg19"}, "no chain file from hg19"),
         ({"variants": ["chrA:1:A:C"], "colour": "red"}, "colour"),
@@ -124,14 +124,14 @@ def test_what_cannot_be_asked(client: FlaskClient, body: dict[str, Any], why: st
 
 
 def test_a_list_that_is_too_long_names_the_way_out(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "MOST_ROWS", 10)
+    monkeypatch.setattr(uploads, "MAX_ROWS", 10)
     answer = client.post("/api/v1/batches/", data="chrA:5:A:C\n" * 11)
     assert answer.status_code == 400
-    assert "at most" in answer.json["error"] or "may have 10 rows" in answer.json["error"]
+    assert "more than 10 rows" in answer.json["error"]
     assert "trackserver score MODEL" in answer.json["error"]
-    monkeypatch.setattr(uploads, "MOST_UNPACKED", 0)
+    monkeypatch.setattr(uploads, "MAX_UNZIP_RATIO", 0)
     bomb = client.post("/api/v1/batches/", data=gzip.compress(b"#" * 1_000_000))
-    assert "Unpacked, the list is larger" in bomb.json["error"]
+    assert "The unzipped list is larger" in bomb.json["error"]
 
 
 @pytest.mark.parametrize("name", ["0" * 20, "..%2F..%2Fetc", "x"])
@@ -146,11 +146,11 @@ def test_it_goes_on_after_a_restart(
     """A slice is done, then the process ends; the next one goes on where it was."""
     monkeypatch.setattr("trackserver.jobs.queue.Jobs.start", lambda *_: None)
     batch = client.post("/api/v1/batches/", json={"variants": variants}).json["id"]
-    monkeypatch.setattr(uploads, "SLICE", 0)
-    assert uploads.work(site, batch, uploads.asked_of(site, batch)) is True
-    found = client.get(f"/api/v1/batches/{batch}/").json
-    assert (found["status"], found["scored"]) == ("running", uploads.CHUNK)
-    assert [row["status"] for row in found["rows"]][8:12] == ["ok", "ok", "waiting", "waiting"]
+    monkeypatch.setattr(uploads, "SLICE_S", 0)
+    assert uploads.score_slice(site, batch, uploads.request_fields(site, batch)) is True
+    result = client.get(f"/api/v1/batches/{batch}/").json
+    assert (result["status"], result["scored"]) == ("running", uploads.CHUNK)
+    assert [row["status"] for row in result["rows"]][8:12] == ["ok", "ok", "waiting", "waiting"]
     so_far = client.get(f"/api/v1/batches/{batch}.tsv").text
     assert so_far.count("\twaiting\t") == 9
     monkeypatch.undo()
@@ -174,14 +174,14 @@ def test_others_go_first_between_slices(
     app: Flask, client: FlaskClient, variants: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With slices of one chunk, an effect that came after a list is done before it."""
-    assert 0 < SLICE <= 5
-    monkeypatch.setattr(uploads, "SLICE", 0)
+    assert 0 < SLICE_S <= 5
+    monkeypatch.setattr(uploads, "SLICE_S", 0)
     jobs = app.extensions["trackserver"].jobs
     monkeypatch.setattr(jobs, "start", lambda *_: None)
     batch = client.post("/api/v1/batches/", json={"variants": variants}).json["id"]
     effect = client.post("/api/v1/effects/", json={"variants": [variants[1]]}).json["id"]
     monkeypatch.undo()
-    monkeypatch.setattr(uploads, "SLICE", 0)
+    monkeypatch.setattr(uploads, "SLICE_S", 0)
     jobs.start()
     ended(client, batch)
     times = {job["id"]: job["ended"] for job in client.get("/api/v1/jobs/").json["jobs"]}
@@ -199,7 +199,7 @@ def test_how_long_a_list_takes_is_known_from_the_one_before(client: FlaskClient,
 
 
 def test_the_oldest_lists_are_deleted(site: Site, variants: list[str]) -> None:
-    few = Site(site.path, lists_kept=2)
+    few = Site(site.path, max_lists=2)
     client = create_app(few).test_client()
     posted_ids = []
     for variant in variants[:4]:

@@ -14,7 +14,7 @@ from tests.conftest import CHROMSIZES
 from tests.tiles.test_multivec import write_multivec
 from tests.tolerance import assert_close
 from tests.web.conftest import finished
-from trackserver.catalogue.open_tilesets import LOOKED_AT
+from trackserver.catalogue.open_tilesets import LOCAL_VERSION_TTL_S
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import add_tileset
@@ -75,9 +75,9 @@ def test_a_tile_of_rows_that_cannot_be_made_has_gaps_beside_its_error(
     add_tileset(site, TilesetRecord("rows", "Rows", "observed", "tiny", str(path), filetype="multivec"))
 
     def gaps(tile: str) -> tuple[list[int], str]:
-        told = client.get(f"/api/v1/tiles/?d={tile}").json[tile]
-        assert np.isnan(decode_dense(told)).all()
-        return told["shape"], told["error"]
+        output = client.get(f"/api/v1/tiles/?d={tile}").json[tile]
+        assert np.isnan(decode_dense(output)).all()
+        return output["shape"], output["error"]
 
     shape = client.get("/api/v1/tileset_info/?d=rows").json["rows"]["shape"]
     assert gaps("rows.99.0")[0] == shape[::-1]
@@ -98,13 +98,13 @@ def test_a_file_that_is_cut_or_gone_is_an_error_in_its_track_and_heals(client: F
     add_tileset(site, TilesetRecord("copy", "Copy", "observed", "tiny", str(path)))
     whole = client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"]
     path.write_bytes(original[:3000])
-    time.sleep(LOOKED_AT)
+    time.sleep(LOCAL_VERSION_TTL_S)
     cut = client.get("/api/v1/tiles/?d=copy.2.0&d=signal.2.0").json
     assert "copy.bw" in cut["copy.2.0"]["error"]
     assert "dense" in cut["signal.2.0"]
     path.unlink()
-    time.sleep(LOOKED_AT)
-    assert "gone" in client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"]["error"]
+    time.sleep(LOCAL_VERSION_TTL_S)
+    assert "missing" in client.get("/api/v1/tiles/?d=copy.2.0").json["copy.2.0"]["error"]
     # The client asks for this once: so it is answered, and the tiles say what is wrong.
     assert client.get("/api/v1/tileset_info/?d=copy").json["copy"]["max_zoom"] == 7
     path.write_bytes(original)
@@ -159,9 +159,9 @@ def test_predicted_and_measured_know_each_other(client: FlaskClient, site: Site)
 
 def test_preflight_and_cross_origin(client: FlaskClient) -> None:
     """Every HiGlass request carries Content-Type, so a notebook on another origin asks first."""
-    asked = {"Origin": "http://elsewhere", "Access-Control-Request-Method": "GET",
+    query = {"Origin": "http://elsewhere", "Access-Control-Request-Method": "GET",
              "Access-Control-Request-Headers": "content-type,authorization"}  # fmt: skip
-    answer = client.options("/api/v1/tiles/?d=signal.0.0", headers=asked)
+    answer = client.options("/api/v1/tiles/?d=signal.0.0", headers=query)
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
@@ -169,12 +169,12 @@ def test_preflight_and_cross_origin(client: FlaskClient) -> None:
 
 
 def test_an_effects_tiles_never_wait_for_the_model(client: FlaskClient, snv: str) -> None:
-    asked = client.post("/api/v1/effects/", json={"model": "random", "assembly": "tiny", "variants": [snv]})
-    assert asked.status_code == 202
-    uid = f"fx-{asked.json['id']}-0-delta"
+    query = client.post("/api/v1/effects/", json={"model": "random", "assembly": "tiny", "variants": [snv]})
+    assert query.status_code == 202
+    uid = f"fx-{query.json['id']}-0-delta"
     early = client.get(f"/api/v1/tiles/?d={uid}.0.0").json
     assert list(early) == [f"{uid}.0.0"]
-    done = finished(client, asked.json["id"])
+    done = finished(client, query.json["id"])
     tracks = {track["index"]: track for track in done["tracks"]}
     ids = [f"{uid}.0.0" for uid in tracks[0]["tilesets"].values()]
     tiles = client.get("/api/v1/tiles/?" + "&".join(f"d={tile}" for tile in ids)).json

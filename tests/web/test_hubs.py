@@ -92,9 +92,9 @@ def check_file(client: FlaskClient, url: str, folder: Path) -> None:
     path = folder / urlsplit(url).path.rpartition("/")[2]
     path.write_bytes(b"".join(part.data for part in parts))
     if path.suffix == ".bw":
-        with pyBigWig.open(str(path)) as opened:
-            assert opened.chroms() == SIZES
-            assert opened.stats("chr1", type="max")[0] > 0
+        with pyBigWig.open(str(path)) as bigwig:
+            assert bigwig.chroms() == SIZES
+            assert bigwig.stats("chr1", type="max")[0] > 0
     else:
         assert pybigtools.open(str(path)).chroms() == SIZES
 
@@ -114,8 +114,8 @@ def test_the_hub_passes_hubcheck(client: FlaskClient) -> None:
 
 def test_limits_are_the_headers(client: FlaskClient, hub_site: Site) -> None:
     track = check_hub(lambda url: text_of(client, url), HUB).tracks["hg38"]["ENCFF136DBS"]
-    with pyBigWig.open(str(hub_site.inside(hub_site.catalogue.tileset("ENCFF136DBS").path))) as opened:
-        low, high = opened.header()["minVal"], opened.header()["maxVal"]
+    with pyBigWig.open(str(hub_site.inside(hub_site.catalogue.tileset("ENCFF136DBS").path))) as bigwig:
+        low, high = bigwig.header()["minVal"], bigwig.header()["maxVal"]
     _, least, most = track["type"].split()
     # pyBigWig rounds its header's down to whole numbers
     assert (int(float(least)), int(float(most))) == (low, high)
@@ -159,47 +159,47 @@ def test_a_view_keeps_its_order_and_its_place(client: FlaskClient, view: str) ->
 
 
 def test_links_open_what_they_say(client: FlaskClient, view: str) -> None:
-    found = client.get(f"/api/v1/open/?view={view}&locus=chr1:1,001-2,000").json
-    assert (found["assembly"], found["locus"], found["tracks"]) == ("hg38", "chr1:1001-2000", 2)
-    ucsc = parse_qs(urlsplit(found["ucsc"]).query)
+    result = client.get(f"/api/v1/open/?view={view}&locus=chr1:1,001-2,000").json
+    assert (result["assembly"], result["locus"], result["tracks"]) == ("hg38", "chr1:1001-2000", 2)
+    ucsc = parse_qs(urlsplit(result["ucsc"]).query)
     assert (ucsc["db"], ucsc["position"]) == (["hg38"], ["chr1:1001-2000"])
     assert len(list(check_hub(lambda url: text_of(client, url), ucsc["hubUrl"][0]).files())) == 2
     for browser, word in (("igv", "sessionURL"), ("igv_desktop", "file")):
-        session = read_igv(client.get(parse_qs(urlsplit(found[browser]).query)[word][0]).text)
+        session = read_igv(client.get(parse_qs(urlsplit(result[browser]).query)[word][0]).text)
         assert (session.genome, session.locus, len(session.tracks)) == ("hg38", "chr1:1001-2000", 2)
-    jbrowse = parse_qs(urlsplit(found["jbrowse"]).query)
+    jbrowse = parse_qs(urlsplit(result["jbrowse"]).query)
     ids = {track["trackId"] for track in client.get(jbrowse["config"][0]).json["tracks"]}
     assert jbrowse["tracks"] == ["k562-t0,ENCFF136DBS"] and set(jbrowse["tracks"][0].split(",")) == ids
-    washu = parse_qs(urlsplit(found["washu"]).query)
+    washu = parse_qs(urlsplit(result["washu"]).query)
     assert washu["genome"] == ["hg38"] and len(check_washu(client.get(washu["hub"][0]).json)) == 2
-    assert [left["uid"] for left in found["left_out"]] == ["genes-hg38", f"fx-{'0' * 20}-0-delta", "theirs"]
-    assert all(left["why"] for left in found["left_out"])
+    assert [left["uid"] for left in result["left_out"]] == ["genes-hg38", f"fx-{'0' * 20}-0-delta", "theirs"]
+    assert all(left["reason"] for left in result["left_out"])
 
 
 def test_what_cannot_be_shown_is_said(client: FlaskClient) -> None:
-    found = client.get("/api/v1/open/").json
-    assert {left["uid"] for left in found["left_out"]} == LEFT_OUT
-    assert "secret" not in json.dumps(found)
-    assert "10.0.0.5" not in json.dumps(found)
-    assert "5 of 12 tilesets are left out." in found["note"]
-    assert "Of the others 1 lie on another assembly than hg38." in found["note"]
-    assert "UCSC reads tracks from its own machines" in found["note"], "it is a server on localhost"
+    result = client.get("/api/v1/open/").json
+    assert {left["uid"] for left in result["left_out"]} == LEFT_OUT
+    assert "secret" not in json.dumps(result)
+    assert "10.0.0.5" not in json.dumps(result)
+    assert "5 of 12 tilesets are left out." in result["note"]
+    assert "1 more are on another assembly than hg38." in result["note"]
+    assert "UCSC reads tracks from its own machines" in result["note"], "it is a server on localhost"
     named = client.get("/api/v1/open/?d=visitor&d=contacts").json
     assert (named["tracks"], [left["uid"] for left in named["left_out"]]) == (1, ["contacts"])
 
 
 def test_a_public_server_is_not_warned_of(client: FlaskClient) -> None:
-    found = client.get("/api/v1/open/?d=peaks", base_url="https://tracks.example.org").json
-    assert found["note"] == ""
-    assert "https%3A%2F%2Ftracks.example.org%2Fapi" in found["ucsc"]
+    result = client.get("/api/v1/open/?d=peaks", base_url="https://tracks.example.org").json
+    assert result["note"] == ""
+    assert "https%3A%2F%2Ftracks.example.org%2Fapi" in result["ucsc"]
     plain = client.get("/api/v1/open/?d=peaks", base_url="http://tracks.example.org").json
-    assert "serve this one by https" in plain["note"]
+    assert "serve this site over https" in plain["note"]
 
 
 def test_an_assembly_that_ucsc_does_not_know(client: FlaskClient) -> None:
-    found = client.get("/api/v1/open/?d=mine").json
-    assert [found[name] for name in ("ucsc", "igv", "igv_desktop", "washu")] == [None] * 4
-    assert "do not know the assembly 'own'" in found["note"]
+    result = client.get("/api/v1/open/?d=mine").json
+    assert [result[name] for name in ("ucsc", "igv", "igv_desktop", "washu")] == [None] * 4
+    assert "do not know the assembly 'own'" in result["note"]
     for route in ("ucsc/genomes.txt", "ucsc/own/trackDb.txt", "igv.xml", "washu.json"):
         answer = client.get(f"/api/v1/hub/{route}?d=mine&assembly=own")
         assert (answer.status_code, answer.json["code"]) == (400, "assembly_not_shown"), route
@@ -210,9 +210,9 @@ def test_an_assembly_that_ucsc_does_not_know(client: FlaskClient) -> None:
 
 
 def test_nothing_to_open(client: FlaskClient) -> None:
-    found = client.get("/api/v1/open/?d=contacts").json
-    assert (found["ucsc"], found["jbrowse"], found["tracks"]) == (None, None, 0)
-    assert found["note"].startswith("None of these tracks")
+    result = client.get("/api/v1/open/?d=contacts").json
+    assert (result["ucsc"], result["jbrowse"], result["tracks"]) == (None, None, 0)
+    assert result["note"].startswith("No other genome browser")
 
 
 @pytest.mark.parametrize("query", ["?view={view}", "?d=peaks&d=contacts", ""])
@@ -258,9 +258,9 @@ def test_ranges_of_a_file(client: FlaskClient, hub_site: Site) -> None:
     assert client.get("/api/v1/files/k562-t0").data == data
     head = client.head(url)
     assert (head.status_code, head.data, int(head.headers["Content-Length"])) == (200, b"", len(data))
-    for asked, start, end in (("0-99", 0, 100), (f"{len(data) - 5}-", len(data) - 5, len(data)),
+    for address, start, end in (("0-99", 0, 100), (f"{len(data) - 5}-", len(data) - 5, len(data)),
                               ("-7", len(data) - 7, len(data)), (f"10-{10**9}", 10, len(data))):  # fmt: skip
-        part = client.get(url, headers={"Range": f"bytes={asked}"})
+        part = client.get(url, headers={"Range": f"bytes={address}"})
         assert (part.status_code, part.data) == (206, data[start:end])
         assert part.headers["Content-Range"] == f"bytes {start}-{end - 1}/{len(data)}"
     beyond = client.get(url, headers={"Range": f"bytes={len(data)}-"})
@@ -273,8 +273,8 @@ def test_ranges_of_a_file(client: FlaskClient, hub_site: Site) -> None:
 
 def test_other_origins_may_ask_for_ranges(client: FlaskClient) -> None:
     url, origin = "/api/v1/files/k562-t0.bw", {"Origin": "https://igv.org"}
-    asked = origin | {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
-    preflight = client.options(url, headers=asked)
+    address = origin | {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
+    preflight = client.options(url, headers=address)
     assert preflight.status_code == 200
     assert "range" in preflight.headers["Access-Control-Allow-Headers"].lower()
     part = client.get(url, headers=origin | {"Range": "bytes=0-9"})
@@ -307,7 +307,7 @@ def test_files_that_are_not_to_be_had(client: FlaskClient, name: str, code: str)
 
 
 def test_a_site_that_keeps_its_files(tmp_path: Path) -> None:
-    site = make_hub_site(tmp_path / "kept", contact="lab@example.org")
+    site = make_hub_site(tmp_path / "stored", contact="lab@example.org")
     client = reader_of(site, serve_files=False)
     answer = client.get("/api/v1/files/k562-t0.bw")
     assert (answer.status_code, answer.json["code"]) == (404, "no_file")

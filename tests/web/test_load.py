@@ -16,10 +16,10 @@ def test_files_change_under_load(workers: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from load import load
 
-    found = load(clients=6, seconds=9, workers=workers, seed=workers)
-    assert found["first_complaints"] == []
-    assert found["tracebacks"] == 0
-    assert set(found["faults"]) == {"replaced", "moved back", "truncated", "removed"}
-    assert found["tiles"]["whole"] > 0
-    assert found["tiles"]["errors"] > 0
-    assert found["memory_growth"] <= 0.10
+    result = load(clients=6, seconds=9, workers=workers, seed=workers)
+    assert result["first_complaints"] == []
+    assert result["tracebacks"] == 0
+    assert set(result["faults"]) == {"replaced", "moved back", "truncated", "removed"}
+    assert result["tiles"]["whole"] > 0
+    assert result["tiles"]["errors"] > 0
+    assert result["memory_growth"] <= 0.10

@@ -19,11 +19,11 @@ def test_requests_are_timed_by_route(client: FlaskClient) -> None:
         client.get("/api/v1/tiles/?d=signal.0.0")
     client.get("/api/v1/tilesets/nothing/")
     client.get("/nothing")
-    found = figures(client)
-    assert found['trackserver_request_seconds_count{method="GET",route="/api/v1/tiles/",status="200"}'] == 3
-    assert found['trackserver_request_seconds_count{method="GET",route="/api/v1/tilesets/<uid>/",status="404"}'] == 1
-    assert found['trackserver_request_seconds_count{method="GET",route="none",status="404"}'] == 1
-    assert found["trackserver_jobs_waiting"] == 0
+    result = figures(client)
+    assert result['trackserver_request_seconds_count{method="GET",route="/api/v1/tiles/",status="200"}'] == 3
+    assert result['trackserver_request_seconds_count{method="GET",route="/api/v1/tilesets/<uid>/",status="404"}'] == 1
+    assert result['trackserver_request_seconds_count{method="GET",route="none",status="404"}'] == 1
+    assert result["trackserver_jobs_waiting"] == 0
 
 
 def test_tiles_and_caches_are_counted(app: Flask, client: FlaskClient) -> None:
@@ -33,11 +33,11 @@ def test_tiles_and_caches_are_counted(app: Flask, client: FlaskClient) -> None:
     state: State = app.extensions["trackserver"]
     cache = Counted()
     state.metrics.watch("test", cache)
-    state.metrics.tiles("test", 5)
+    state.metrics.count_tiles("test", 5)
     client.get("/healthz")
     cache.hits, cache.bytes = 9, 500
-    found = figures(client)
-    assert found['trackserver_tiles_total{kind="test"}'] == 5
-    assert found['trackserver_cache_hits_total{cache="test"}'] == 9
-    assert found['trackserver_cache_misses_total{cache="test"}'] == 3
-    assert found['trackserver_cache_bytes{cache="test"}'] == 500
+    result = figures(client)
+    assert result['trackserver_tiles_total{kind="test"}'] == 5
+    assert result['trackserver_cache_hits_total{cache="test"}'] == 9
+    assert result['trackserver_cache_misses_total{cache="test"}'] == 3
+    assert result['trackserver_cache_bytes{cache="test"}'] == 500

@@ -16,9 +16,9 @@ ASKED = {"locus": "chrA:20001-20004"}
 def finished(client: FlaskClient, mutagenesis_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        found: dict[str, Any] = client.get(f"/api/v1/mutagenesis/{mutagenesis_id}/").json or {}
-        if found["status"] in ("done", "failed"):
-            return found
+        result: dict[str, Any] = client.get(f"/api/v1/mutagenesis/{mutagenesis_id}/").json or {}
+        if result["status"] in ("done", "failed"):
+            return result
         time.sleep(0.02)
     pytest.fail("the map was not computed within a minute")
 
@@ -26,19 +26,19 @@ def finished(client: FlaskClient, mutagenesis_id: str) -> dict[str, Any]:
 def test_a_locus_becomes_a_map_that_is_there_at_once_the_next_time(client: FlaskClient) -> None:
     first = client.post("/api/v1/mutagenesis/", json=ASKED)
     assert first.status_code == 202 and first.json["status"] in ("queued", "running", "done")
-    found = finished(client, first.json["id"])
-    assert found["status"] == "done"
-    assert (found["question"]["model"], found["question"]["assembly"]) == ("random", "tiny")
-    assert found["score"]["name"] == "log2fc" and "501 bp" in found["score"]["words"]
-    assert len(found["tracks"]) == 3 and len(found["tracks"][0]["map"]) == 4
+    result = finished(client, first.json["id"])
+    assert result["status"] == "done"
+    assert (result["question"]["model"], result["question"]["assembly"]) == ("random", "tiny")
+    assert result["score"]["name"] == "log2fc" and "501 bp" in result["score"]["description"]
+    assert len(result["tracks"]) == 3 and len(result["tracks"][0]["map"]) == 4
     again = client.post("/api/v1/mutagenesis/", json=ASKED | {"model": "random", "assembly": "tiny"})
-    assert (again.status_code, again.json) == (200, found)
-    assert client.get(f"/api/v1/jobs/{found['id']}/").json["status"] == "done"
+    assert (again.status_code, again.json) == (200, result)
+    assert client.get(f"/api/v1/jobs/{result['id']}/").json["status"] == "done"
 
 
 def test_its_tilesets_are_served_as_any_other(client: FlaskClient, site: Site) -> None:
-    found = store.compute(site, mutagenesis_question(site, MutagenesisRequest("random", "tiny", ASKED["locus"], "0")))
-    uids = found["tracks"][0]["tilesets"]
+    result = store.compute(site, mutagenesis_question(site, MutagenesisRequest("random", "tiny", ASKED["locus"], "0")))
+    uids = result["tracks"][0]["tilesets"]
     infos = client.get("/api/v1/tileset_info/", query_string={"d": list(uids.values())}).json
     assert [infos[uid]["datatype"] for uid in uids.values()] == ["multivec", "multivec", "vector"]
     tile = client.get(f"/api/v1/tiles/?d={uids['map']}.0.0").json[f"{uids['map']}.0.0"]
@@ -49,15 +49,15 @@ def test_its_tilesets_are_served_as_any_other(client: FlaskClient, site: Site) -
 
 
 def test_tracks_and_ways_to_ask(client: FlaskClient) -> None:
-    asked = ASKED | {"tracks": [2, 0], "score": "sad", "ensemble": ["rc"], "shifts": [-1, 0], "preview": True}
-    found = finished(client, client.post("/api/v1/mutagenesis/", json=asked).json["id"])
-    question = found["question"]
+    query = ASKED | {"tracks": [2, 0], "score": "sad", "ensemble": ["rc"], "shifts": [-1, 0], "preview": True}
+    result = finished(client, client.post("/api/v1/mutagenesis/", json=query).json["id"])
+    question = result["question"]
     assert question["tracks"] == [2, 0] and question["ensemble"] == ["rc"] and question["shifts"] == [-1, 0]
     assert question["score"] == "sad" and question["preview"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "code"),
+    ("query", "status", "code"),
     [
         ({}, 400, "invalid_request"),
         ({"locus": "nowhere"}, 400, "bad_locus"),
@@ -71,9 +71,9 @@ def test_tracks_and_ways_to_ask(client: FlaskClient) -> None:
     ],
 )
 def test_what_cannot_be_asked_is_one_sentence(
-    client: FlaskClient, asked: dict[str, Any], status: int, code: str
+    client: FlaskClient, query: dict[str, Any], status: int, code: str
 ) -> None:
-    answer = client.post("/api/v1/mutagenesis/", json=asked)
+    answer = client.post("/api/v1/mutagenesis/", json=query)
     assert (answer.status_code, answer.json["code"]) == (status, code), answer.json
     assert answer.json["error"].endswith(".")
 

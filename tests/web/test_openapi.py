@@ -19,8 +19,8 @@ def test_it_is_openapi(client: FlaskClient) -> None:
     schemathesis.openapi.from_dict(described).validate()
     assert described["openapi"].startswith("3.1")
     body = described["paths"]["/api/v1/effects/"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert body == {"$ref": "#/components/schemas/AskedEffect"}
-    assert described["components"]["schemas"]["AskedEffect"]["required"] == ["variants"]
+    assert body == {"$ref": "#/components/schemas/EffectBody"}
+    assert described["components"]["schemas"]["EffectBody"]["required"] == ["variants"]
 
 
 def test_the_page_for_people_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
@@ -28,6 +28,6 @@ def test_the_page_for_people_needs_nothing_from_elsewhere(client: FlaskClient) -
     assert page.mimetype == "text/html"
     for route in ROUTES:
         assert f"<code>{route.path}</code>" in page.text
-        assert route.words in page.text.replace("&#39;", "'")
+        assert route.summary in page.text.replace("&#39;", "'")
     assert not re.findall(r"""(?:src|href)=["'](?!/)""", page.text)
     assert "<script" not in page.text

@@ -28,7 +28,7 @@ def origin(files: Path) -> Iterator[Origin]:
         served.files["/signal.bw"] = (files / "signal.bw").read_bytes()
         yield served
     guards._connections.close()
-    guards._silent.clear()
+    guards._unresponsive.clear()
 
 
 def client_of(site: Site, **settings: Any) -> FlaskClient:
@@ -42,7 +42,7 @@ def client_of(site: Site, **settings: Any) -> FlaskClient:
 
 @pytest.fixture
 def client(site: Site) -> FlaskClient:
-    return client_of(site, register_url=True, remote_private=True, remote_most=2)
+    return client_of(site, register_url=True, remote_private=True, remote_max_files=2)
 
 
 def body(url: str, **more: Any) -> dict[str, Any]:
@@ -66,10 +66,10 @@ def test_a_registered_file_is_drawn_like_a_local_one(client: FlaskClient, origin
 
 def test_the_same_address_is_the_same_uid(client: FlaskClient, origin: Origin) -> None:
     first = client.post("/api/v1/register_url/", json=body(origin.url("/signal.bw")))
-    asked = len(origin.asked)
+    query = len(origin.asked)
     again = client.post("/api/v1/register_url", json=body(origin.url("/signal.bw"), coordSystem=None))
     assert (again.status_code, again.json) == (200, first.json)
-    assert len(origin.asked) == asked
+    assert len(origin.asked) == query
     named = client.post("/api/v1/register_url/", json=body(origin.url("/signal.bw"), uid="mine", name="Mine"))
     assert (named.status_code, named.json["uid"]) == (201, "mine")
 
@@ -78,7 +78,7 @@ def test_there_are_at_most_so_many(client: FlaskClient, origin: Origin) -> None:
     for number in range(3):
         origin.files[f"/{number}.bw"] = origin.files["/signal.bw"]
         answer = client.post("/api/v1/register_url/", json=body(origin.url(f"/{number}.bw")))
-    assert (answer.status_code, "as many as this site takes" in answer.json["error"]) == (400, True)
+    assert (answer.status_code, "the most it takes" in answer.json["error"]) == (400, True)
 
 
 def test_nothing_of_the_sites_is_replaced(client: FlaskClient, origin: Origin) -> None:
@@ -91,12 +91,12 @@ def test_nothing_of_the_sites_is_replaced(client: FlaskClient, origin: Origin) -
 @pytest.mark.parametrize(
     ("sent", "status", "words"),
     [
-        ({"fileurl": "file:///etc/passwd"}, 400, "not an address on the web"),
-        ({"fileurl": "/etc/passwd"}, 400, "not an address on the web"),
+        ({"fileurl": "file:///etc/passwd"}, 400, "not a web address"),
+        ({"fileurl": "/etc/passwd"}, 400, "not a web address"),
         ({"fileurl": ""}, 400, "fileurl"),
         ({"fileurl": "http://a.org/" + "x" * 2000}, 400, "fileurl"),
         ({"fileurl": 5}, 400, "fileurl"),
-        ({"filetype": "bam"}, 400, "'bam' file is not shown"),
+        ({"filetype": "bam"}, 400, "'bam' file cannot be registered"),
         ({"filetype": None}, 400, "filetype"),
         ({"coordSystem": "hg99"}, 404, "No assembly 'hg99'"),
     ],
@@ -115,7 +115,7 @@ def test_a_file_that_does_not_fit_is_the_visitors_fault(client: FlaskClient, ori
     }
     origin.faults["/busy.bw"] = "503"
     origin.files["/busy.bw"] = b"x"
-    expected = {"other": "not made on tiny", "text": "text.bw", "no": "empty", "gone": "no file", "busy": "busy"}
+    expected = {"other": "not made with tiny", "text": "text.bw", "no": "empty", "gone": "no file", "busy": "busy"}
     for name, words in expected.items():
         answer = client.post("/api/v1/register_url/", json=body(origin.url(f"/{name}.bw")))
         assert (answer.status_code, words in answer.json["error"]) == (400, True), answer.json
@@ -132,7 +132,7 @@ def test_intervals_of_another_assembly_are_refused_too(client: FlaskClient, orig
         for name in ("good", "other", "foreign")
     }
     assert {name: answer.status_code for name, answer in answers.items()} == {"good": 201, "other": 400, "foreign": 400}
-    assert "not made on tiny" in answers["other"].json["error"]
+    assert "not made with tiny" in answers["other"].json["error"]
     assert "no chromosome of tiny" in answers["foreign"].json["error"]
 
 

@@ -111,25 +111,25 @@ def start() -> Iterator[Callable[..., Running]]:
 def test_an_effect_is_seen_from_every_worker(start: Callable[..., Running], tmp_path: Path, files: Path) -> None:
     server = start(make_site(tmp_path / "site", files), "--workers", "2")
     ref = decode(server.site.reference("tiny").genome.codes(Locus("chrA", 20_010, 20_011)))
-    status, asked = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
-    assert (status, asked["status"] in ("queued", "running")) == (202, True)
-    seen = [asked["status"]]
+    status, query = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
+    assert (status, query["status"] in ("queued", "running")) == (202, True)
+    seen = [query["status"]]
     while seen[-1] != "done":
-        status, found = server.ask(f"/api/v1/effects/{asked['id']}/")
-        assert (status, found["status"] in ("queued", "running", "done")) == (200, True), found
-        seen.append(found["status"])
+        status, result = server.ask(f"/api/v1/effects/{query['id']}/")
+        assert (status, result["status"] in ("queued", "running", "done")) == (200, True), result
+        seen.append(result["status"])
         time.sleep(0.05)
     for _ in range(20):
         jobs = {job["id"]: job["status"] for job in server.ask("/api/v1/jobs/")[1]["jobs"]}
-        assert jobs == {"warm-up": "done", asked["id"]: "done"}
+        assert jobs == {"warm-up": "done", query["id"]: "done"}
     assert server.stop().count("\n") == 1  # its address, and nothing that went wrong
 
 
 def computing(site: Site) -> list[int]:
     """The processes that compute for a site."""
-    told = {int(path.parent.name): said_by(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
+    output = {int(path.parent.name): said_by(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
     return [
-        process for process, words in told.items() if "trackserver.jobs.process" in words and str(site.path) in words
+        process for process, words in output.items() if "trackserver.jobs.process" in words and str(site.path) in words
     ]
 
 
@@ -151,7 +151,7 @@ def test_what_computes_is_replaced_when_it_ends_and_ends_with_the_server(
     assert effect_of(server)["status"] == "done"
     (second,) = computing(server.site)
     assert second != first
-    assert "ended (status -9); another takes its place" in server.stop()
+    assert "ended (status -9); starting another" in server.stop()
     until(lambda: not computing(server.site))
 
 
@@ -186,19 +186,19 @@ def test_a_process_that_never_begins_is_given_up_and_jobs_say_so(
         "import os, sys\nif 'trackserver.jobs.process' in sys.orig_argv:\n    os._exit(7)\n"
     )
     server = start(make_site(tmp_path / "site", files), variables={"PYTHONPATH": str(tmp_path / "path")})
-    found = effect_of(server)
-    assert (found["status"], found["code"]) == ("failed", "computing_fails")
-    assert "ends as soon as it is started (status 7)" in found["error"]
+    result = effect_of(server)
+    assert (result["status"], result["code"]) == ("failed", "computing_fails")
+    assert "stops as soon as it starts (status 7)" in result["error"]
     assert server.stop().count("has ended (status 7)") % MAX_FALSE_STARTS == 0
 
 
 def effect_of(server: Running) -> dict[str, Any]:
     """A variant's effect, once it is done or has failed."""
     ref = decode(server.site.reference("tiny").genome.codes(Locus("chrA", 20_010, 20_011)))
-    _, asked = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
-    until(lambda: server.ask(f"/api/v1/effects/{asked['id']}/")[1]["status"] in ("done", "failed"))
-    found: dict[str, Any] = server.ask(f"/api/v1/effects/{asked['id']}/")[1]
-    return found
+    _, query = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
+    until(lambda: server.ask(f"/api/v1/effects/{query['id']}/")[1]["status"] in ("done", "failed"))
+    result: dict[str, Any] = server.ask(f"/api/v1/effects/{query['id']}/")[1]
+    return result
 
 
 def test_workers_count_together(server: Running) -> None:
@@ -307,9 +307,9 @@ def test_settings_that_cannot_be_read_change_nothing(server: Running) -> None:
 def test_one_worker_logs_to_stderr_if_asked(start: Callable[..., Running], server: Running) -> None:
     running = start(server.site, "--access-log", "-")
     running.ask("/api/v1/site/")
-    said = running.stop()
-    assert '"GET /api/v1/site/ HTTP/1.1" 200' in said
-    assert "Traceback" not in said
+    printed = running.stop()
+    assert '"GET /api/v1/site/ HTTP/1.1" 200' in printed
+    assert "Traceback" not in printed
 
 
 def test_connections_that_a_browser_opened_ahead_do_not_hold_up_the_end(

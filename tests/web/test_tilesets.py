@@ -105,7 +105,7 @@ def told_apart(site: Site) -> None:
 def counts(client: FlaskClient, query: str) -> dict[str, dict[str, int]]:
     answer = client.get(f"/api/v1/facets/?{query}").json
     assert answer["count"] == client.get(f"/api/v1/tilesets/?{query}").json["count"]
-    return {name: {one["value"]: one["count"] for one in found} for name, found in answer["facets"].items()}
+    return {name: {one["value"]: one["count"] for one in result} for name, result in answer["facets"].items()}
 
 
 @pytest.mark.usefixtures("told_apart")
@@ -134,14 +134,14 @@ def test_the_catalogue_is_asked_by_facets(client: FlaskClient) -> None:
 
 @pytest.mark.usefixtures("told_apart")
 def test_a_tileset_says_its_pair_why_and_how_sure_and_what_was_said(client: FlaskClient) -> None:
-    def told(uid: str) -> list[object]:
+    def output(uid: str) -> list[object]:
         tileset = client.get(f"/api/v1/tilesets/{uid}/").json
-        return [tileset[name] for name in ("pair", "pair_reason", "pair_sure")]
+        return [tileset[name] for name in ("pair", "pair_reason", "pair_confidence")]
 
-    assert told("p1") == ["signal", "same assay and biosample", "likely"]
-    assert told("signal") == ["p1", "same assay and biosample", "likely"]
-    assert told("p2") == told("liver") == [None, None, None]
-    assert client.get("/api/v1/tilesets/liver/").json["said"] == {"assay": "DNase-seq"}
+    assert output("p1") == ["signal", "same assay and biosample", "likely"]
+    assert output("signal") == ["p1", "same assay and biosample", "likely"]
+    assert output("p2") == output("liver") == [None, None, None]
+    assert client.get("/api/v1/tilesets/liver/").json["original"] == {"assay": "DNase-seq"}
 
 
 def test_what_changes_is_seen_at_once(client: FlaskClient, site: Site) -> None:

@@ -1,12 +1,13 @@
-"""A predicted tileset held against a measured one: at a locus, over regions, or genome-wide, which is computed once.
+"""Compare a predicted tileset with an observed one, at loci or genome-wide.
 
-Both are read as exact means over the same bins, which lie on each chromosome's own grid as the predictions do. What a
-track does not cover is not zero but unknown: such a bin is left out, and counted.
+Both are read as exact means over the same bins, which are counted from each chromosome's start. Bases that a track does
+not cover are unknown, not zero: a bin with no covered base is left out and counted. Genome-wide figures are stored.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.agreement.figures import Agreement, Bins, agreement, bins_a_window, by_order_only, joined
+from trackserver.agreement.figures import Agreement, Bins, agreement, bins_per_window, join_bins, rank_figures_only
 from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
@@ -29,7 +30,7 @@ from trackserver.genome.regions import on_bins, whole_genome
 from trackserver.models import registry
 from trackserver.models.card import ModelCard
 from trackserver.models.folds import folds
-from trackserver.predict.provenance import made_now
+from trackserver.predict.provenance import version_and_date
 from trackserver.progress import Progress, no_progress
 from trackserver.storage import digest, sha256
 from trackserver.tiles.bed import BedTileset
@@ -39,28 +40,28 @@ from trackserver.tiles.grid import Grid
 from trackserver.tiles.kinds import kind_of, open_file
 from trackserver.tiles.tileset import Tileset
 
-BIN_WIDTH = 128  # bp, where nothing says what the predictions' own is
-MOST_BINS = 25_000_000  # compared at once, 100 bytes each: the human genome in bins of 128 bp
-_FORMAT = 1  # another one where figures mean something else
+DEFAULT_BIN_WIDTH = 128  # bp, if the predictions' own bin width is unknown
+MAX_BINS = 25_000_000  # in one comparison, 100 bytes each: the human genome in bins of 128 bp
+_FORMAT = 2  # of stored figures; changes with their fields or meaning
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Called peaks. A bin is one where more than half of it lies in them, as DeepSEA's targets were made."""
+    """Called peaks. A bin counts as a peak if more than half of it is in one, as in DeepSEA's targets."""
 
     name: str
     version: str
     intervals: BedTileset | BigBedTileset
 
-    def among(self, locus: Locus, bin_width: int) -> NDArray[np.bool_]:
-        """(bins,) which of the bins from the locus's start on are peaks; the last one is cut at its end."""
+    def mask(self, locus: Locus, bin_width: int) -> NDArray[np.bool_]:
+        """(bins,) which bins of a locus are peaks; bins start at the locus's start, and its end cuts the last one."""
         edges = np.append(np.arange(locus.start, locus.end, bin_width), locus.end)
-        return np.asarray(2 * self.intervals.covered(locus.chrom, edges) > np.diff(edges))
+        return np.asarray(2 * self.intervals.covered_bases(locus.chrom, edges) > np.diff(edges))
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A predicted and a measured tileset of one assembly, and the card of the model where it is installed."""
+class ComparedPair:
+    """A predicted and an observed tileset of one assembly, and the model's card if it is installed."""
 
     predicted: TilesetRecord
     observed: TilesetRecord
@@ -69,11 +70,13 @@ class Pair:
     card: ModelCard | None
     peaks: Peaks | None
 
-    def bin_width(self, loci: Sequence[Locus], most: int = MOST_BINS) -> int:
-        """The predictions' own, or the least multiple of it that makes at most so many bins of the loci."""
-        own = int(self.predicted.provenance.get("bin_width") or (self.card.bin_width if self.card else BIN_WIDTH))
-        width = own * max(1, -(-sum(map(len, loci)) // (own * most)))
-        while self.n_bins(loci, width) > most:  # by the bins that are cut by ends, and those that loci share
+    def bin_width(self, loci: Sequence[Locus], max_bins: int = MAX_BINS) -> int:
+        """The predictions' own bin width, or its least multiple that divides the loci into at most `max_bins`."""
+        own = int(
+            self.predicted.provenance.get("bin_width") or (self.card.bin_width if self.card else DEFAULT_BIN_WIDTH)
+        )
+        width = own * max(1, -(-sum(map(len, loci)) // (own * max_bins)))
+        while self.n_bins(loci, width) > max_bins:  # ends of loci add partial bins
             width += own
         return width
 
@@ -81,8 +84,8 @@ class Pair:
         return sum(-(-len(stretch) // bin_width) for stretch in on_bins(loci, self.assembly, bin_width))
 
     @property
-    def named(self) -> dict[str, str | None]:
-        """What is compared, for whoever asked."""
+    def names(self) -> dict[str, str | None]:
+        """The uids and the assembly, as JSON."""
         return {
             "predicted": self.predicted.uid,
             "observed": self.observed.uid,
@@ -92,195 +95,207 @@ class Pair:
 
     @property
     def folds(self) -> dict[str, list[Locus]]:
-        """Where the folds of the model's training lie; empty where that is not known of this assembly."""
+        """The regions of the model's training folds; empty if they are unknown on this assembly."""
         if self.card is None or self.card.assemblies[0] != self.assembly.name:
             return {}
         return folds(self.card)
 
 
-def pair(opened: TilesetCache, predicted: str, observed: str, peaks: Peaks | None = None) -> Pair:
-    """Two tilesets by their uids.
+def open_pair(tilesets: TilesetCache, predicted: str, observed: str, peaks: Peaks | None = None) -> ComparedPair:
+    """Open two tilesets by their uids.
 
     Raises
     ------
     UnknownTileset, UnreadableFile
-        There is none, or its file is gone or damaged.
+        There is no such tileset, or its file is gone or damaged.
     InvalidRequest
-        One of them is no signal, or they lie on different assemblies.
+        One of them is not a bigWig, or they are on different assemblies.
     """
-    tracks = _signal(predicted, opened.get(predicted).tileset), _signal(observed, opened.get(observed).tileset)
-    one, other = (opened.site.catalogue.tileset(uid) for uid in (predicted, observed))
+    tracks = (
+        _check_signal(predicted, tilesets.get(predicted).tileset),
+        _check_signal(observed, tilesets.get(observed).tileset),
+    )
+    one, other = (tilesets.site.catalogue.tileset(uid) for uid in (predicted, observed))
     if one.assembly != other.assembly:
         raise InvalidRequest(
-            f"'{one.uid}' lies on {one.assembly}, '{other.uid}' on {other.assembly}: they have no bins in common."
+            f"'{one.uid}' is on {one.assembly} but '{other.uid}' is on {other.assembly}; they must share one assembly."
         )
-    return Pair(one, other, tracks, opened.site.assembly(one.assembly), _card(opened.site, one.model), peaks)
+    return ComparedPair(
+        one, other, tracks, tilesets.site.assembly(one.assembly), _card(tilesets.site, one.model), peaks
+    )
 
 
-def _signal(uid: str, tileset: Tileset) -> BigWigTileset:
+def _check_signal(uid: str, tileset: Tileset) -> BigWigTileset:
     if not isinstance(tileset, BigWigTileset):
-        raise InvalidRequest(f"'{uid}' is no signal track; what can be compared are bigWigs.")
+        raise InvalidRequest(f"'{uid}' is not a signal track; only bigWigs can be compared.")
     return tileset
 
 
 def _card(site: Site, model: str) -> ModelCard | None:
     try:
         return registry.card(site.models, model)
-    except (UnknownModel, DataError):  # a track may have come without its model; `check` names a damaged card
+    except (UnknownModel, DataError):  # the model may not be installed; `trackserver check` reports a damaged card
         return None
 
 
-def peaks_of(opened: TilesetCache, uid: str) -> Peaks:
-    """A tileset of the site as peaks.
+def peaks_from_tileset(tilesets: TilesetCache, uid: str) -> Peaks:
+    """Read a tileset of the site as peaks.
 
     Raises
     ------
     InvalidRequest
-        It holds no intervals.
+        The tileset has no intervals.
     """
-    tileset = opened.get(uid).tileset
+    tileset = tilesets.get(uid).tileset
     if not isinstance(tileset, BedTileset | BigBedTileset):
-        raise InvalidRequest(f"'{uid}' holds no peaks; they are a BED, a narrowPeak or a bigBed.")
-    return Peaks(uid, _version(opened.site.catalogue.tileset(uid)), tileset)
+        raise InvalidRequest(f"'{uid}' is not a peak file; use a BED, a narrowPeak or a bigBed.")
+    return Peaks(uid, _version(tilesets.site.catalogue.tileset(uid)), tileset)
 
 
-def peaks_in(opened: TilesetCache, file: Path, assembly: Assembly) -> Peaks:
-    """A file as peaks."""
-    tileset = open_file(kind_of(file.name).filetype, file, Grid(assembly), file.name, opened.blocks)
+def peaks_from_file(tilesets: TilesetCache, file: str | os.PathLike[str], assembly: Assembly) -> Peaks:
+    """Read a file as peaks."""
+    file = Path(file)
+    tileset = open_file(kind_of(file.name).filetype, file, Grid(assembly), file.name, tilesets.blocks)
     if not isinstance(tileset, BedTileset | BigBedTileset):
-        raise InvalidRequest(f"{file.name} holds no peaks; they are a BED, a narrowPeak or a bigBed.")
+        raise InvalidRequest(f"{file.name} is not a peak file; use a BED, a narrowPeak or a bigBed.")
     return Peaks(file.name, sha256(file), tileset)
 
 
 def _version(record: TilesetRecord) -> str:
-    """What tells a file from another in its place; one on the web has no checksum."""
+    """Identifies a tileset's file, by its checksum, or on the web by its address and size."""
     return record.sha256 or f"{record.path} {record.size}"
 
 
-def compare(two: Pair, loci: Sequence[Locus], bin_width: int, report: Progress = no_progress) -> Agreement:
-    """The figures of all bins that the loci touch.
+def compare(pair: ComparedPair, loci: Sequence[Locus], bin_width: int, report: Progress = no_progress) -> Agreement:
+    """Compute the figures of all bins that the loci touch.
 
-    Bins are counted from each chromosome's start, the last of a chromosome is cut at its end. A bin's value is the mean
-    over those of its bases that the track covers.
+    Bins are counted from each chromosome's start, and its end cuts the last one. A bin's value is the mean over those
+    of its bases that the track covers.
     """
-    stretches, n_bins = on_bins(loci, two.assembly, bin_width), two.n_bins(loci, bin_width)
-    if n_bins > MOST_BINS:
+    stretches, n_bins = on_bins(loci, pair.assembly, bin_width), pair.n_bins(loci, bin_width)
+    if n_bins > MAX_BINS:
         raise InvalidRequest(
-            f"{n_bins:,} bins of {bin_width:,} bp are more than the {MOST_BINS:,} that are compared at once; "
-            f"take bins of {two.bin_width(loci):,} bp or wider."
+            f"{n_bins:,} bins of {bin_width:,} bp are more than the {MAX_BINS:,} that can be compared at once; "
+            f"use bins of {pair.bin_width(loci):,} bp or wider."
         )
-    a_window, total = bins_a_window(n_bins, bin_width), 2 * sum(map(len, stretches))
-    found = agreement(_read(two, stretches, bin_width, a_window, lambda done: report(done, total)))
+    window_bins, total = bins_per_window(n_bins, bin_width), 2 * sum(map(len, stretches))
+    result = agreement(_read(pair, stretches, bin_width, window_bins, lambda done: report(done, total)))
     report(total, total)
-    if two.card and two.card.probability:
-        title = two.card.title
-        return by_order_only(found, f"{title} predicts the probability of a peak: only order and peaks are compared.")
-    return found
+    if pair.card and pair.card.probability:
+        title = pair.card.title
+        return rank_figures_only(
+            result, f"{title} predicts the probability of a peak, so only order and peaks are compared."
+        )
+    return result
 
 
-def _read(two: Pair, stretches: Sequence[Locus], bin_width: int, a_window: int, tick: Callable[[int], object]) -> Bins:
-    """The bins in which both tracks have a value, so that of a genome no more is held than is compared."""
+def _read(
+    pair: ComparedPair, stretches: Sequence[Locus], bin_width: int, window_bins: int, report_bp: Callable[[int], object]
+) -> Bins:
+    """Read the bins in which both tracks have a value, one stretch after another to save memory."""
     parts, done = [], 0
     for stretch in stretches:
-        parts.append(_bins(two, stretch, bin_width, a_window).known())
-        tick(done := done + len(stretch))
-    return joined(parts)
+        parts.append(_bins(pair, stretch, bin_width, window_bins).known())
+        report_bp(done := done + len(stretch))
+    return join_bins(parts)
 
 
-def _bins(two: Pair, stretch: Locus, bin_width: int, a_window: int) -> Bins:
-    predicted, observed = (track.means(stretch, bin_width) for track in two.tracks)
+def _bins(pair: ComparedPair, stretch: Locus, bin_width: int, window_bins: int) -> Bins:
+    predicted, observed = (track.means(stretch, bin_width) for track in pair.tracks)
     return Bins(
         predicted,
         observed,
-        np.arange(len(predicted), dtype=np.int32) // np.int32(a_window),
+        np.arange(len(predicted), dtype=np.int32) // np.int32(window_bins),
         bin_width,
-        a_window * bin_width,
-        two.peaks.among(stretch, bin_width) if two.peaks else None,
+        window_bins * bin_width,
+        pair.peaks.mask(stretch, bin_width) if pair.peaks else None,
     )
 
 
 # --- Genome-wide -----------------------------------------------------------------------------------------------------
 
 
-def genome_wide(site: Site, two: Pair, bin_width: int | None = None, report: Progress = no_progress) -> dict[str, Any]:
-    """The figures of the whole genome and of each fold of the model's training, from the site or else computed now.
+def genome_wide(
+    site: Site, pair: ComparedPair, bin_width: int | None = None, report: Progress = no_progress
+) -> dict[str, Any]:
+    """The figures of the whole genome and of each training fold, stored on the site or else computed now.
 
     Returns
     -------
     dict
-        As stored: `figures`, and `folds` by name; strict JSON. `provenance` has checksums, version and date.
+        Strict JSON with `figures`, and `folds` by name; `provenance` has checksums, version and date.
 
     Raises
     ------
     SiteReadOnly
-        They would have to be kept, and cannot be.
+        The figures are not stored yet, and the site cannot be written.
     """
-    whole = whole_genome(two.assembly)
-    width = bin_width or two.bin_width(whole)
-    question = _question(two, width)
-    file = _place(site, two) / digest(question) / "agreement.json"
-    if found := store.read(file):
-        return found
+    whole = whole_genome(pair.assembly)
+    width = bin_width or pair.bin_width(whole)
+    question = _question(pair, width)
+    file = _folder(site, pair) / digest(question) / "agreement.json"
+    if stored := store.read(file):
+        return stored
     site.check_writable()
-    began = time.perf_counter()
-    figures = _each(two, {"": whole} | two.folds, width, report)
-    described = {
-        **two.named,
+    start = time.perf_counter()
+    figures = _figures_by_part(pair, {"": whole} | pair.folds, width, report)
+    result = {
+        **pair.names,
         "figures": figures.pop(""),
         "folds": figures,
         "question": question,
-        "provenance": _provenance(two, time.perf_counter() - began),
+        "provenance": _provenance(pair, time.perf_counter() - start),
     }
-    store.store(file, described, {})
-    return dict(json.loads(json.dumps(described)))
+    store.write(file, result, {})
+    return dict(json.loads(json.dumps(result)))
 
 
-def _each(
-    two: Pair, parts: Mapping[str, Sequence[Locus]], bin_width: int, report: Progress
+def _figures_by_part(
+    pair: ComparedPair, parts: Mapping[str, Sequence[Locus]], bin_width: int, report: Progress
 ) -> dict[str, dict[str, Any]]:
-    """The figures of each part of the genome; a bin that two parts share is in both."""
-    whole_bins = {part: on_bins(loci, two.assembly, bin_width) for part, loci in parts.items()}
-    total, done, found = 2 * sum(len(locus) for loci in whole_bins.values() for locus in loci), 0, {}
-    for part, loci in whole_bins.items():
-        found[part] = asdict(compare(two, loci, bin_width, partial(_report_part, report, done, total)))
+    """The figures of each part of the genome; a bin that two parts share counts in both."""
+    loci_by_part = {part: on_bins(loci, pair.assembly, bin_width) for part, loci in parts.items()}
+    total, done, figures = 2 * sum(len(locus) for loci in loci_by_part.values() for locus in loci), 0, {}
+    for part, loci in loci_by_part.items():
+        figures[part] = asdict(compare(pair, loci, bin_width, partial(_report_part, report, done, total)))
         done += 2 * sum(map(len, loci))
-    return found
+    return figures
 
 
-def _report_part(report: Progress, before: int, total: int, done: int, of: int) -> None:
+def _report_part(report: Progress, before: float, total: float, done: float, part_total: float) -> None:
     report(before + done, total)
 
 
-def kept(site: Site, two: Pair) -> dict[str, Any] | None:
-    """The newest genome-wide figures of a pair and its peaks that were computed, at whatever bin width, or None."""
-    peaks = two.peaks.version if two.peaks else None
-    found = [store.read(file) for file in _place(site, two).glob("*/agreement.json")]
-    of_peaks = [one for one in found if one and one["question"]["peaks"] == peaks]
-    return max(of_peaks, key=lambda one: str(one["provenance"]["date"]), default=None)
+def stored_agreement(site: Site, pair: ComparedPair) -> dict[str, Any] | None:
+    """The newest stored genome-wide figures of a pair and its peaks, at any bin width, or None."""
+    expected = {"format": _FORMAT, "peaks": pair.peaks.version if pair.peaks else None}
+    results = [store.read(file) for file in _folder(site, pair).glob("*/agreement.json")]
+    matching = [result for result in results if result and expected.items() <= result["question"].items()]
+    return max(matching, key=lambda result: str(result["provenance"]["date"]), default=None)
 
 
-def _question(two: Pair, bin_width: int) -> dict[str, Any]:
-    """Everything that genome-wide figures depend on."""
+def _question(pair: ComparedPair, bin_width: int) -> dict[str, Any]:
+    """Everything that the genome-wide figures depend on."""
     return {
         "format": _FORMAT,
-        "predicted": _version(two.predicted),
-        "observed": _version(two.observed),
-        "peaks": two.peaks.version if two.peaks else None,
+        "predicted": _version(pair.predicted),
+        "observed": _version(pair.observed),
+        "peaks": pair.peaks.version if pair.peaks else None,
         "bin_width": bin_width,
-        "probability": bool(two.card and two.card.probability),
-        "folds": digest({fold: [str(locus) for locus in loci] for fold, loci in two.folds.items()}),
+        "probability": bool(pair.card and pair.card.probability),
+        "folds": digest({fold: [str(locus) for locus in loci] for fold, loci in pair.folds.items()}),
     }
 
 
-def _place(site: Site, two: Pair) -> Path:
-    return site.path / "agreement" / digest([_version(two.predicted), _version(two.observed)])
+def _folder(site: Site, pair: ComparedPair) -> Path:
+    return site.path / "agreement" / digest([_version(pair.predicted), _version(pair.observed)])
 
 
-def _provenance(two: Pair, seconds: float) -> dict[str, Any]:
+def _provenance(pair: ComparedPair, seconds: float) -> dict[str, Any]:
     return {
-        "predicted": _origin(two.predicted),
-        "observed": _origin(two.observed),
-        **made_now(),
+        "predicted": _origin(pair.predicted),
+        "observed": _origin(pair.observed),
+        **version_and_date(),
         "seconds": round(seconds, 1),
     }
 

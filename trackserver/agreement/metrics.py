@@ -1,6 +1,6 @@
-"""How well predicted and observed bins agree. numpy only; a number that is not defined is NaN.
+"""Metrics of agreement between predicted and observed bins, in numpy only. An undefined metric is NaN.
 
-Every function leaves out the bins in which either side is NaN (uncovered, or not predicted); `agreement` counts them.
+Every function leaves out bins in which either side is NaN (uncovered, or not predicted); `track_metrics` counts them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Which bins count as peaks where nobody has called any: the field's usual part of the genome for open chromatin.
+# Without called peaks, this share of the bins counts as peaks: a common choice for open chromatin.
 TOP = 0.05
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """One track's agreement over many bins; `window_pearson` is the mean of the windows' own Pearson r."""
+class TrackMetrics:
+    """One track's metrics over many bins; `window_pearson` is the mean of the Pearson r within each window."""
 
     pearson: float
     spearman: float
@@ -35,20 +35,20 @@ class Agreement:
 NAMES = ("pearson", "spearman", "log1p_pearson", "auprc", "window_pearson")
 
 
-def paired(predicted: ArrayLike, observed: ArrayLike) -> tuple[Floats, Floats]:
-    """The two as flat float64 arrays, without the bins in which either is not finite."""
+def paired_bins(predicted: ArrayLike, observed: ArrayLike) -> tuple[Floats, Floats]:
+    """Both as flat float64 arrays, without the bins in which either is not finite."""
     one, other = np.asarray(predicted, np.float64).ravel(), np.asarray(observed, np.float64).ravel()
     known = np.isfinite(one) & np.isfinite(other)
     return (one, other) if known.all() else (one[known], other[known])
 
 
 def pearson(predicted: ArrayLike, observed: ArrayLike) -> float:
-    """Pearson r; NaN with fewer than two bins or where one side is constant."""
-    return _correlation(*paired(predicted, observed))
+    """Pearson r; NaN with fewer than two bins or if one side is constant."""
+    return _correlation(*paired_bins(predicted, observed))
 
 
 def _correlation(one: Floats, other: Floats) -> float:
-    # A constant's mean is off by rounding, so its variance may be tiny instead of zero: ask for the range.
+    # Test the range, because rounding of the mean gives a constant side a tiny variance instead of zero.
     if one.size < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return float("nan")
     one, other = one - one.mean(), other - other.mean()
@@ -58,7 +58,7 @@ def _correlation(one: Floats, other: Floats) -> float:
 
 def spearman(predicted: ArrayLike, observed: ArrayLike) -> float:
     """Spearman rho: Pearson r of the ranks, ties sharing their mean rank."""
-    one, other = paired(predicted, observed)
+    one, other = paired_bins(predicted, observed)
     return _correlation(_ranks(one), _ranks(other))
 
 
@@ -77,24 +77,24 @@ def _ends_of_ties(ordered: Floats) -> NDArray[np.intp]:
 
 
 def log1p_pearson(predicted: ArrayLike, observed: ArrayLike) -> float:
-    """Pearson r of log(1 + y), which one large peak cannot decide; values below 0 count as 0."""
-    one, other = paired(predicted, observed)
+    """Pearson r of log(1 + y), which no single large peak dominates; values below 0 count as 0."""
+    one, other = paired_bins(predicted, observed)
     return _correlation(np.log1p(np.maximum(one, 0)), np.log1p(np.maximum(other, 0)))
 
 
 def auprc(predicted: ArrayLike, observed: ArrayLike, top: float = TOP) -> float:
-    """Area under the precision-recall curve, the peaks being the top part of the observed bins; see `top_share`.
+    """Area under the precision-recall curve; peaks are the top share of the observed bins, see `top_share`.
 
-    By chance it is about `top`; NaN where all bins are equal.
+    By chance it is about `top`. NaN if all bins are equal.
     """
-    scores, values = paired(predicted, observed)
+    scores, values = paired_bins(predicted, observed)
     return average_precision(scores, top_share(values, top))
 
 
 def top_share(values: Floats, top: float = TOP) -> Mask:
-    """(n,) which of some finite values are their top part, all that equal the least of it among them.
+    """(n,) which values belong to the top share; values tied with its lowest one are included.
 
-    Where ties make that all of them (a track that is mostly 0), it is those above the lowest value.
+    If that would be all values (a track that is mostly 0), it is those above the lowest value. Values are finite.
     """
     if not values.size:
         return np.zeros(0, bool)
@@ -105,31 +105,32 @@ def top_share(values: Floats, top: float = TOP) -> Mask:
 def average_precision(scores: Floats, peaks: Mask) -> float:
     """Area under the precision-recall curve of finite scores (n,); NaN without a peak.
 
-    A precision for each score that a peak has, weighed by the recall it adds, so equal scores are counted together.
+    It is the mean of the precision at each score that a peak has, weighted by the recall which that score adds. Equal
+    scores are therefore counted together.
     """
     if not peaks.any():
         return float("nan")
     thresholds, counts = np.unique(scores[peaks], return_counts=True)
-    found = np.cumsum(counts[::-1])[::-1]
-    called = scores.size - np.searchsorted(np.sort(scores), thresholds)
-    return float(counts @ (found / called) / found[0])
+    true_positives = np.cumsum(counts[::-1])[::-1]
+    positives = scores.size - np.searchsorted(np.sort(scores), thresholds)
+    return float(counts @ (true_positives / positives) / true_positives[0])
 
 
 def auroc(scores: Floats, peaks: Mask) -> float:
-    """The chance that a bin in a peak scores higher than one that is not, ties counting half; NaN without either."""
-    others, wanted = np.sort(scores[~peaks]), scores[peaks]
-    if not others.size or not wanted.size:
+    """Probability that a bin in a peak scores higher than a bin outside, ties counting half; NaN without either."""
+    outside, inside = np.sort(scores[~peaks]), scores[peaks]
+    if not outside.size or not inside.size:
         return float("nan")
-    below = [np.searchsorted(others, wanted, side).sum() for side in ("left", "right")]
-    return float(sum(below) / 2 / (wanted.size * others.size))
+    below = [np.searchsorted(outside, inside, side).sum() for side in ("left", "right")]
+    return float(sum(below) / 2 / (inside.size * outside.size))
 
 
-def agreement(predicted: Sequence[ArrayLike], observed: Sequence[ArrayLike]) -> Agreement:
-    """All of them for one track: one array of bins a window on each side."""
+def track_metrics(predicted: Sequence[ArrayLike], observed: Sequence[ArrayLike]) -> TrackMetrics:
+    """All metrics of one track; each side has one array of bins per window."""
     one = np.concatenate([np.asarray(values, np.float64) for values in predicted])
     other = np.concatenate([np.asarray(values, np.float64) for values in observed])
     used = int((np.isfinite(one) & np.isfinite(other)).sum())
-    return Agreement(
+    return TrackMetrics(
         pearson(one, other),
         spearman(one, other),
         log1p_pearson(one, other),
@@ -141,14 +142,17 @@ def agreement(predicted: Sequence[ArrayLike], observed: Sequence[ArrayLike]) -> 
 
 
 def window_pearson(predicted: Sequence[ArrayLike], observed: Sequence[ArrayLike]) -> float:
-    """Mean of the Pearson r of each window; windows in which one side is constant have none and are left out."""
+    """Mean of the Pearson r within each window; windows in which one side is constant are left out."""
     each = [pearson(one, other) for one, other in zip(predicted, observed, strict=True)]
     defined = [r for r in each if np.isfinite(r)]
     return float(np.mean(defined)) if defined else float("nan")
 
 
-def as_lists(tracks: Sequence[Agreement]) -> dict[str, Any]:
-    """A card's metrics of one fold: a list a metric, a number a track (None where undefined), and `mean` of each."""
+def as_lists(tracks: Sequence[TrackMetrics]) -> dict[str, Any]:
+    """A model card's metrics of one fold: for each metric a list with one number per track, and `mean` over tracks.
+
+    An undefined metric is None.
+    """
     rows = [asdict(track) for track in tracks]
     lists: dict[str, Any] = {name: [_json(row[name]) for row in rows] for name in (*NAMES, "bins", "left_out")}
     lists["mean"] = {name: _json(_mean([row[name] for row in rows])) for name in NAMES}
@@ -161,7 +165,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _json(value: float) -> float | int | None:
-    """JSON has no NaN; six digits are more than any metric means."""
+    """None for NaN, which JSON lacks, and at most six digits, which is more than any metric is exact to."""
     if isinstance(value, int):
         return value
     return round(value, 6) if np.isfinite(value) else None

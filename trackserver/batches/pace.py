@@ -1,4 +1,4 @@
-"""How long a site's models took for a row of the lists they scored, so that the next list's time can be told."""
+"""How long a site's models took per row of earlier lists, to estimate the time of the next one."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ if TYPE_CHECKING:
 
     from trackserver.batches.question import Batch
 
-_NEWEST = 0.3  # of the last stretch of work, in what is told
+_NEWEST_WEIGHT = 0.3  # of the latest measurement in the running mean
 
 
-def expected(asked: Batch, rows: int) -> float | None:
-    """Seconds that so many rows take, about; None where the model has scored none here yet."""
-    each = _kept(asked.site).get(_key(asked))
-    return None if each is None else each * rows
+def expected_seconds(batch: Batch, rows: int) -> float | None:
+    """About how long so many rows take; None if the site has not scored any with this model."""
+    row_seconds = _read(batch.site).get(_key(batch))
+    return None if row_seconds is None else row_seconds * rows
 
 
-def took(asked: Batch, rows: int, seconds: float) -> None:
-    """Note how long rows took. What cannot be written is not worth an error."""
-    kept, key = _kept(asked.site), _key(asked)
+def record(batch: Batch, rows: int, seconds: float) -> None:
+    """Record how long rows took. Not being able to write it is no error."""
+    pace, key = _read(batch.site), _key(batch)
     new = seconds / rows
-    kept[key] = new if key not in kept else (1 - _NEWEST) * kept[key] + _NEWEST * new
+    pace[key] = new if key not in pace else (1 - _NEWEST_WEIGHT) * pace[key] + _NEWEST_WEIGHT * new
     with suppress(OSError):
-        write_whole(_file(asked.site), json.dumps(kept))
+        write_whole(_file(batch.site), json.dumps(pace))
 
 
-def _key(asked: Batch) -> str:
-    """What time depends on: model, tracks, strands and shifts, device."""
-    how = f"{asked.ensemble.words()}{' full' if asked.full else ''}"
-    return f"{asked.card.id} {asked.card.weights_sha256[:12]} {len(asked.tracks)} {how} {asked.site.settings.device}"
+def _key(batch: Batch) -> str:
+    """What the time depends on: model, tracks, strands and shifts, device."""
+    ensemble = f"{batch.ensemble.description()}{' full' if batch.full else ''}"
+    device = batch.site.settings.device
+    return f"{batch.card.id} {batch.card.weights_sha256[:12]} {len(batch.tracks)} {ensemble} {device}"
 
 
-def _kept(site: Site) -> dict[str, float]:
+def _read(site: Site) -> dict[str, float]:
+    """Seconds per row, by `_key`; a damaged file counts as empty."""
     try:
         return {str(key): float(value) for key, value in json.loads(_file(site).read_text()).items()}
     except (OSError, ValueError, AttributeError, TypeError):

@@ -1,11 +1,12 @@
-"""Lists of variants scored with a site's model: read, checked, scored chunk by chunk, written as a table.
+"""Score a list of variants: read and check it, score it in chunks, and write the table.
 
-A list's work lies in a folder until its table is written. It survives being killed at any moment: what is asked again
-goes on after the last chunk, and the table comes out the same to the byte.
+Until the table is written, the scores are in a work folder. A run may be killed at any moment: the next one continues
+after the last complete chunk, and the table is the same to the byte.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,23 +17,22 @@ from typing import IO, Any
 
 from trackserver.batches import scoring, table, vcf
 from trackserver.batches.question import Batch
-from trackserver.batches.rows import Answer, Head, Ledger, Waiting
-from trackserver.batches.scoring import OK, Scored
+from trackserver.batches.rows import Ledger, PendingRow, RowResult, TableHeader
+from trackserver.batches.scoring import OK, Refusal, RowScores
 from trackserver.errors import InvalidRequest, SiteReadOnly, listing
 from trackserver.genome.variant import Variant
-from trackserver.progress import Progress
+from trackserver.progress import Progress, no_progress
 from trackserver.storage import LOCK, Busy, locked, whole_file
 
 ENDINGS = (".tsv", ".tsv.gz", ".vcf", ".vcf.gz", ".parquet")
-_TRIED = 16  # rows that are scored to tell how long all will take
+TRIAL_ROWS = 16  # rows scored to estimate the time of a list
 
-
-# What of a question a sentence calls what.
-_WORDS = {
+# What error messages call each part of a question.
+_LABELS = {
     "version": "the version of trackserver", "model": "the model", "weights_sha256": "the model's weights",
     "assembly": "the assembly", "fasta_sha256": "the FASTA", "input_sha256": "the list of variants",
-    "tracks": "the choice of tracks", "ensemble": "how the model is asked (ensemble, shifts, squashed, placement)",
-    "full": "--full", "lift_from": "the assembly the variants are written on", "every": "the columns",
+    "tracks": "the selected tracks", "ensemble": "the ensemble (strands, shifts, squashed, placement)",
+    "full": "--full", "lift_from": "the assembly of the variants", "score_columns": "the score columns",
     "chunk": "the size of chunks", "device": "the device", "weights": "impact_weights", "files": "the site's own files",
 }  # fmt: skip
 
@@ -42,14 +42,14 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Preflight:
-    """What a list holds.
+    """The contents of a list, before it is scored.
 
-    statuses : rows by what becomes of them, `ok` those that are scored
-    kinds : of what can be scored, repeats too: snv, mnv, insertion, deletion, delins
-    fixable : rows whose REF is not read there: `swap` of the alleles, or `shift` by one position, would fit
-    windows : how many the model reads
-    problems : the first sentences
-    seconds : what scoring takes, about; None where it was not tried
+    statuses : number of rows by status; `ok` are those to score
+    kinds : number of variants, repeats included, by kind: snv, mnv, insertion, deletion, delins
+    fixable : number of rows whose REF does not match, but would after a `swap` of the alleles or a `shift` by one base
+    windows : number of windows that the model predicts
+    problems : messages of the first rows that cannot be scored
+    seconds : about how long scoring takes; None if unknown
     """
 
     rows: int
@@ -63,7 +63,7 @@ class Preflight:
 
 
 def preflight(chunk: int, ledger: Ledger, seconds: float | None = None) -> Preflight:
-    """What is in a list that is scored so many rows at a time."""
+    """Summarise a list that is to be scored in chunks of so many rows."""
     statuses = ledger.counts("status")
     return Preflight(
         rows=ledger.total(),
@@ -77,104 +77,106 @@ def preflight(chunk: int, ledger: Ledger, seconds: float | None = None) -> Prefl
     )
 
 
-def _seconds(asked: Batch, ledger: Ledger) -> float:
-    """About how long all rows take, from some: windows, what they share, and indels are timed apart."""
-    predictor, sample = asked.predictor(), ledger.sample(_TRIED)
-    together = [variant for variant in sample if not variant.growth]
-    indels = [variant for variant in sample if variant.growth]
+def _estimate_seconds(batch: Batch, ledger: Ledger) -> float:
+    """Estimate the time for all rows by timing some: separately for windows, variants within a window, and indels."""
+    predictor, sample = batch.predictor(), ledger.sample(TRIAL_ROWS)
+    substitutions = [variant for variant in sample if not variant.length_change]
+    indels = [variant for variant in sample if variant.length_change]
 
-    def timed(variants: Sequence[Variant]) -> float:
+    def time_scoring(variants: Sequence[Variant]) -> float:
         began = time.perf_counter()
-        scoring.score(predictor, asked.ground, variants, asked.scoring())
+        scoring.score(predictor, batch.references, variants, batch.scoring())
         return time.perf_counter() - began
 
-    timed(sample[:1])  # the first is slow
-    n_windows, kinds = ledger.windows(asked.chunk), ledger.counts("kind")
-    window = timed(sample[:1])
-    each = max(timed(together) - window, 0) / (len(together) - 1) if len(together) > 1 else 0.0
+    time_scoring(sample[:1])  # the first call is slower than the rest
+    n_windows, kinds = ledger.windows(batch.chunk), ledger.counts("kind")
+    per_window = time_scoring(sample[:1])
+    per_variant = 0.0
+    if len(substitutions) > 1:
+        per_variant = max(time_scoring(substitutions) - per_window, 0) / (len(substitutions) - 1)
     n_indels = sum(kinds.get(kind, 0) for kind in ("insertion", "deletion", "delins"))
-    indel = max(timed(indels) - window, 0) if together and indels else 0.0
-    n_scored = ledger.counts("status").get(OK, 0)
-    return n_windows * window + max(n_scored - n_windows, 0) * each + n_indels * indel
+    per_indel = max(time_scoring(indels) - per_window, 0) if substitutions and indels else 0.0
+    n_variants = ledger.counts("status").get(OK, 0)
+    return n_windows * per_window + max(n_variants - n_windows, 0) * per_variant + n_indels * per_indel
 
 
 # --- Scoring ---------------------------------------------------------------------------------------------------------
 
 
-def advance(asked: Batch, ledger: Ledger) -> int:
-    """Score the next chunk and keep it; returns how many rows that were, 0 where none is left."""
-    waiting = ledger.waiting(asked.chunk)
-    if waiting:
-        variants = [row.variant for row in waiting]
-        found = scoring.score(asked.predictor(), asked.ground, variants, asked.scoring())
-        ledger.add([_answer(asked, row, found[row.variant]) for row in waiting])
-    return len(waiting)
+def score_chunk(batch: Batch, ledger: Ledger) -> int:
+    """Score the next chunk and store it; returns its number of rows, 0 if none is left."""
+    pending = ledger.pending(batch.chunk)
+    if pending:
+        variants = [row.variant for row in pending]
+        results = scoring.score(batch.predictor(), batch.references, variants, batch.scoring())
+        ledger.add([_row_result(batch, row, results[row.variant]) for row in pending])
+    return len(pending)
 
 
-def _answer(asked: Batch, row: Waiting, result: Scored | scoring.Refused) -> Answer:
-    if isinstance(result, scoring.Refused):
-        return Answer(row.number, scoring.Refused(result.status, f"Line {row.line}: {result.message}"), {})
-    track = asked.card.tracks[result.track]
-    genes = asked.site.reference(asked.ground.assembly.name).genes()
+def _row_result(batch: Batch, row: PendingRow, result: RowScores | Refusal) -> RowResult:
+    if isinstance(result, Refusal):
+        return RowResult(row.number, Refusal(result.status, f"Line {row.line}: {result.message}"), {})
+    track = batch.card.tracks[result.track]
+    genes = batch.site.reference(batch.references.assembly.name).genes()
     near = genes.nearest(row.variant.chrom, row.variant.start) if genes else None
     gene = {"gene": near[0].name, "distance": near[1]} if near else {}
-    words = {"name": track.name, "assay": track.assay, "biosample": track.biosample, "target": track.target}
-    return Answer(row.number, result, gene | words)
+    labels = {"name": track.name, "assay": track.assay, "biosample": track.biosample, "target": track.target}
+    return RowResult(row.number, result, gene | labels)
 
 
 def run(
-    asked: Batch,
-    out: Path,
+    batch: Batch,
+    out: str | os.PathLike[str],
     *,
     resume: bool = False,
-    tell: Callable[[Preflight], object] = lambda found: None,
-    report: Progress = lambda done, total: None,
+    on_preflight: Callable[[Preflight], object] = lambda preflight: None,
+    report: Progress = no_progress,
 ) -> dict[str, int]:
-    """Score a list into a table; returns how many rows have which status.
+    """Score a list and write its table; returns the number of rows by status.
 
     Parameters
     ----------
     out
-        Where to; its ending, one of `ENDINGS`, is the format. It appears whole when all is done; until then the work
-        lies beside it, in a folder of the same name and `.unfinished`.
+        The table to write; its ending, one of `ENDINGS`, is the format. It appears when all rows are scored. Until
+        then the scores are beside it, in a folder of the same name plus `.unfinished`.
     resume
-        Go on with what an earlier run of exactly this question left there.
-    tell
-        Called with what the list holds before it is scored.
+        Continue an earlier run of the same question.
+    on_preflight
+        Called with a summary of the list before it is scored.
 
     Raises
     ------
     InvalidRequest
-        The ending is unknown; what was left is of another question, or is to be gone on with and `resume` is not set.
+        The ending is unknown, the unfinished run is of another question, or it could be resumed and `resume` is False.
     SiteReadOnly
-        The disk is full, or nothing can be written there.
+        The disk is full, or the folder cannot be written to.
     """
-    ending(out, asked.every)
+    out = Path(out)
+    ending(out, batch.score_columns)
     work = out.with_name(f"{out.name}.unfinished")
     try:
         work.mkdir(exist_ok=True)
-        with _alone(work):
-            ledger = _begun(asked, Ledger(work / "rows.sqlite"), resume)
-            tell(preflight(asked.chunk, ledger))
-            left = ledger.left()
-            total, done = left, 0
-            while scored := advance(asked, ledger):
+        with _exclusive(work):
+            ledger = _open_ledger(batch, Ledger(work / "rows.sqlite"), resume)
+            on_preflight(preflight(batch.chunk, ledger))
+            total, done = ledger.remaining(), 0
+            while scored := score_chunk(batch, ledger):
                 done += scored
                 report(done, total)
             ledger.rank()
-            write(asked, ledger, out)
+            write(batch, ledger, out)
             statuses = ledger.counts("status")
         shutil.rmtree(work)
     except OSError as error:
         raise SiteReadOnly(
             f"The table cannot be written: {error.strerror} ({error.filename or work}). Make room on the disk or give "
-            "yourself write permission; what was scored is kept, go on with --resume."
+            "yourself write permission, then continue with --resume; the scored rows are kept."
         ) from error
     return statuses
 
 
 @contextmanager
-def _alone(work: Path) -> Iterator[None]:
+def _exclusive(work: Path) -> Iterator[None]:
     try:
         with locked(work / LOCK, wait=False):
             yield
@@ -182,85 +184,85 @@ def _alone(work: Path) -> Iterator[None]:
         raise InvalidRequest(f"Another process is writing {work}; wait for it or stop it.") from None
 
 
-def dry_run(asked: Batch, folder: Path) -> Preflight:
-    """What the list holds and how long it will take; the folder is for what has to be noted meanwhile."""
-    ledger = begin(asked, Ledger(folder / "rows.sqlite"))
-    return preflight(asked.chunk, ledger, _seconds(asked, ledger) if ledger.left() else None)
+def dry_run(batch: Batch, folder: str | os.PathLike[str]) -> Preflight:
+    """Summarise a list and estimate the time to score it; `folder` is for temporary files."""
+    ledger = create_ledger(batch, Ledger(Path(folder) / "rows.sqlite"))
+    return preflight(batch.chunk, ledger, _estimate_seconds(batch, ledger) if ledger.remaining() else None)
 
 
-def _begun(asked: Batch, ledger: Ledger, resume: bool) -> Ledger:
-    """A ledger with the list's rows: the one that is there, if it is of this question, or a new one."""
+def _open_ledger(batch: Batch, ledger: Ledger, resume: bool) -> Ledger:
+    """The ledger of the run to resume, or a new one."""
     if ledger.exists():
-        changed = changes(ledger.question(), asked.question)
+        changed = _changed_parts(ledger.question(), batch.question)
         if resume and changed:
             raise InvalidRequest(
-                f"What was begun cannot be gone on with: since then {listing(changed)} changed. "
-                "Ask as before, or begin anew without --resume."
+                f"Cannot resume, because these have changed: {listing(changed)}. "
+                "Restore them, or start again without --resume."
             )
-        if not changed and not resume and (scored := ledger.counts("status").get(OK, 0) - ledger.left()):
+        if not changed and not resume and (scored := ledger.counts("status").get(OK, 0) - ledger.remaining()):
             raise InvalidRequest(
-                f"An earlier run of this has scored {scored:,} rows already: go on with --resume, or delete "
-                f"{ledger.path.parent} to begin anew."
+                f"An earlier run has scored {scored:,} rows already: continue it with --resume, or delete "
+                f"{ledger.path.parent} to start again."
             )
         if resume:
             return ledger
-    return begin(asked, ledger)
+    return create_ledger(batch, ledger)
 
 
-def begin(asked: Batch, ledger: Ledger) -> Ledger:
-    """Enter the list's rows."""
-    with closing(asked.entries()) as entered:
-        ledger.begin(asked.question, head(asked), entered)
+def create_ledger(batch: Batch, ledger: Ledger) -> Ledger:
+    """Insert the list's rows into a new ledger."""
+    with closing(batch.entries()) as entries:
+        ledger.create(batch.question, table_header(batch), entries)
     return ledger
 
 
-def head(asked: Batch) -> Head:
-    return Head(asked.about(), asked.more())
+def table_header(batch: Batch) -> TableHeader:
+    return TableHeader(batch.about(), batch.track_columns())
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What of a question is not as it was, in words."""
-    return [words for name, words in _WORDS.items() if old.get(name) != new.get(name)]
+def _changed_parts(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Labels of the parts of a question that differ."""
+    return [label for name, label in _LABELS.items() if old.get(name) != new.get(name)]
 
 
 # --- Writing ---------------------------------------------------------------------------------------------------------
 
 
-def ending(out: Path, every: str = "") -> str:
-    """The format a file's name asks for.
+def ending(out: Path, score_columns: str | None = None) -> str:
+    """The ending of a table's file name, which is its format.
 
     Raises
     ------
     InvalidRequest
-        There is none of this name, or it has no room for every track's scores, or its library is missing.
+        The ending is unknown, its format has no room for every track's scores, or its library is missing.
     """
-    found = next((known for known in sorted(ENDINGS, key=len, reverse=True) if out.name.endswith(known)), "")
-    if not found:
-        raise InvalidRequest(f"{out.name} is no table's name; end it in {listing(ENDINGS)}.")
-    if every and ".vcf" in found:
-        raise InvalidRequest("A VCF has the top track's scores only; write .tsv or .parquet to have every track's.")
-    if found == ".parquet":
-        table.parquet()
-    return found
+    known = next((known for known in sorted(ENDINGS, key=len, reverse=True) if out.name.endswith(known)), "")
+    if not known:
+        raise InvalidRequest(f"The name of the table, {out.name}, must end in {listing(ENDINGS)}.")
+    if score_columns and ".vcf" in known:
+        raise InvalidRequest("A VCF has the top track's scores only; write .tsv or .parquet for score columns.")
+    if known == ".parquet":
+        table.import_pyarrow()
+    return known
 
 
-def write(asked: Batch, ledger: Ledger, out: Path) -> None:
+def write(batch: Batch, ledger: Ledger, out: Path) -> None:
     """Write the table, whole or not at all."""
-    kind = ending(out, asked.every)
+    kind = ending(out, batch.score_columns)
     with whole_file(out) as part:
         if kind == ".parquet":
-            table.write_parquet(part, *ledger.head(), ledger.rows())
+            table.write_parquet(part, *ledger.header(), ledger.rows())
         else:
             with part.open("wb") as raw:
-                write_text(asked, ledger, raw, kind)
+                write_text(batch, ledger, raw, kind)
 
 
-def write_text(asked: Batch, ledger: Ledger, raw: IO[bytes], kind: str) -> None:
-    """The table as TSV or VCF, packed if its ending says so."""
-    out = table.packed(raw) if kind.endswith(".gz") else raw
+def write_text(batch: Batch, ledger: Ledger, raw: IO[bytes], kind: str) -> None:
+    """Write the table as TSV or VCF, compressed if its ending says so."""
+    out = table.bgzip_file(raw) if kind.endswith(".gz") else raw
     if ".vcf" in kind:
-        vcf.write_vcf(out, asked.read, asked.ground.source, ledger.head().about, ledger.rows())
+        vcf.write_vcf(out, batch.open_list, batch.references.source, ledger.header().about, ledger.rows())
     else:
-        table.write_tsv(out, *ledger.head(), ledger.rows())
+        table.write_tsv(out, *ledger.header(), ledger.rows())
     if out is not raw:
         out.close()

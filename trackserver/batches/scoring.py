@@ -1,4 +1,4 @@
-"""Many variants at once: every line of a list is answered, and those of one window go through one cone."""
+"""Score many variants: every line of a list gets a result, and variants with the same window share a cone."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from trackserver.errors import (
     NotLifted,
     ReferenceMismatch,
     UnknownChromosome,
-    shortened,
+    shorten,
 )
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.liftover import Liftover
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import Codes, Genome, encode
-from trackserver.genome.variant import Variant, check_reference, haplotype, normalised
-from trackserver.genome.variant_notation import HGVS, HGVS_CHANGE, columns, is_rsid, problem
+from trackserver.genome.variant import Variant, check_reference, haplotype, normalise
+from trackserver.genome.variant_notation import HGVS, HGVS_CHANGE, allele_problem, is_rsid, split_columns
 from trackserver.genome.vcf import Allele, VcfRow
 from trackserver.models.card import ModelCard
 from trackserver.variants.effect import (
@@ -34,52 +34,52 @@ from trackserver.variants.effect import (
     check_variants,
     effect,
     input_window,
-    joined,
+    merge_alignments,
     output_bins,
 )
 from trackserver.variants.scores import impact, verdict_of
 
 if TYPE_CHECKING:
-    from trackserver.cone.cone import Change, Cone, Reached
+    from trackserver.cone.cone import Cone, ReachedBins, WindowEdit
     from trackserver.predict.engine import Predictor
 
 OK, DUPLICATE = "ok", "duplicate"
 STATUSES = {
     OK: "scored",
     DUPLICATE: "the same variant as an earlier row, whose scores are repeated",
-    "ref_mismatch": "the assembly reads something else than REF; the message says what would fit",
-    "off_chromosome": "it lies beyond its chromosome's end",
+    "ref_mismatch": "REF differs from the assembly; the message says what would match",
+    "off_chromosome": "the position is beyond the chromosome's end",
     "unknown_chromosome": "the assembly has no such chromosome",
-    "no_sequence": "the assembly reads N there, or nearly nothing else in the model's window",
-    "too_long": "it changes more than half of what the model reads",
+    "no_sequence": "the assembly has N at the variant, or in most of the model's window",
+    "too_long": "the variant changes more than half of the model's window",
     "symbolic": "an allele without its sequence: <DEL>, a breakend, *",
-    "bad_allele": "an allele with other letters than A, C, G and T, or that changes nothing",
-    "not_lifted": "it has no one place on the assembly",
-    "unknown_rsid": "no table here knows the rsID",
+    "bad_allele": "an allele with letters other than A, C, G and T, or one that changes nothing",
+    "not_lifted": "the variant has no unique position on the assembly",
+    "unknown_rsid": "the site's table does not have the rsID",
     "malformed": "the line cannot be read",
 }
 _STATUS_OF: dict[type[InvalidRequest], str] = {
     ReferenceMismatch: "ref_mismatch",
     NoSequence: "no_sequence",
     NotLifted: "not_lifted",
-    BadVariant: "too_long",  # of a variant that could be read, nothing else is left that is wrong
+    BadVariant: "too_long",  # the only problem left in a variant that could be parsed
 }
-_REFUSED = tuple(_STATUS_OF)
+_REFUSALS = tuple(_STATUS_OF)
 _SYMBOL = re.compile(r"[<>*\[\]]")
-_MOST_LETTERS = 1000  # of a variant in a table; longer ones are shortened
+_MAX_LETTERS = 1000  # of a variant in a table; longer ones are shortened
 
 
-# --- What is asked ---------------------------------------------------------------------------------------------------
+# --- Rows ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One ALT of a line, or a line without: what is to be scored, or why it cannot be.
+    """One ALT of a line, or a line without one: the variant to score, or why it cannot be scored.
 
-    line : number in the input, from 1
-    written : as it was typed
+    line : line number in the input, from 1
+    written : the variant as it was typed
     variant : in its normal form on the model's assembly; None unless the status is `ok`
-    fix : `swap` or `shift` where REF is not what is read but exchanging the alleles, or the next position, fits
+    fix : if REF does not match the assembly, `swap` or `shift` if it would with the alleles swapped, or one base later
     """
 
     line: int
@@ -92,8 +92,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Where variants are placed: on what the model reads, perhaps from another assembly."""
+class ReferenceSet:
+    """The model's reference, and the liftover to it if variants are given on another assembly."""
 
     card: ModelCard
     assembly: Assembly
@@ -102,51 +102,51 @@ class Ground:
 
     @property
     def source(self) -> Assembly:
-        """The assembly that variants are written on."""
+        """The assembly that variants are given on."""
         return self.liftover.source if self.liftover else self.assembly
 
-    def place(self, variant: Variant) -> tuple[Variant, str]:
-        """The variant in its normal form, checked, and what was done on the way in a sentence.
+    def resolve(self, variant: Variant) -> tuple[Variant, str]:
+        """Lift, check and normalise a variant; returns it with a sentence about the liftover, if any.
 
         Raises
         ------
         ReferenceMismatch, NoSequence, NotLifted
-            It is not what the assembly reads, or has no place there.
+            REF does not match the assembly, or the variant has no position there.
         BadVariant
-            It is too long for the model.
+            The variant is too long for the model.
         """
-        said = ""
+        message = ""
         if self.liftover:
             lifted = self.liftover.lift(variant, self.genome)
-            variant, said = lifted.variant, str(lifted)
+            variant, message = lifted.variant, str(lifted)
         else:
             check_reference(variant, self.genome, self.assembly.name)
-        variant = normalised(variant, self.genome)
+        variant = normalise(variant, self.genome)
         if max(len(variant.ref), len(variant.alt)) > self.card.window // 2:
-            check_variants([variant], self.card, self.genome, self.assembly)  # says how much is too much
-        return variant, said
+            check_variants([variant], self.card, self.genome, self.assembly)  # raises with the numbers
+        return variant, message
 
 
-def entries(row: VcfRow, ground: Ground) -> list[Entry]:
-    """A line's entries: one for each ALT, and one if it has none that can be read."""
+def entries(row: VcfRow, references: ReferenceSet) -> list[Entry]:
+    """A line's entries: one per ALT, or a single one if no ALT can be read."""
     if row.problem or not row.alleles:
-        status = _status_of_line(row, ground.source)
+        status = _status_of_line(row, references.source)
         name = row.id or (row.columns[2] if len(row.columns) >= 5 and row.columns[2] != "." else "")
         return [Entry(row.number, name, _clean(row.text), None, status, row.problem)]
-    return [_entry(row, allele, ground) for allele in row.alleles]
+    return [_entry(row, allele, references) for allele in row.alleles]
 
 
-def _entry(row: VcfRow, allele: Allele, ground: Ground) -> Entry:
+def _entry(row: VcfRow, allele: Allele, references: ReferenceSet) -> Entry:
     written = _written(row, allele)
     if allele.variant is None:
         chrom, position, _, ref = row.columns[:4]
-        status = _status_of_text(chrom, int(position), ref, [allele.alt], ground.source)
+        status = _status_of_text(chrom, int(position), ref, [allele.alt], references.source)
         return Entry(row.number, row.id, written, None, status, allele.problem)
     try:
-        variant, said = ground.place(allele.variant)
-    except _REFUSED as error:
+        variant, message = references.resolve(allele.variant)
+    except _REFUSALS as error:
         return Entry(row.number, row.id, written, None, _status(error), f"Line {row.number}: {error}", _fix(error))
-    return Entry(row.number, row.id, written, variant, OK, said)
+    return Entry(row.number, row.id, written, variant, OK, message)
 
 
 def _status(error: InvalidRequest) -> str:
@@ -168,11 +168,11 @@ def _written(row: VcfRow, allele: Allele) -> str:
 
 
 def _clean(text: str) -> str:
-    return shortened(" ".join(text.split()), _MOST_LETTERS)
+    return shorten(" ".join(text.split()), _MAX_LETTERS)
 
 
 def _status_of_line(row: VcfRow, assembly: Assembly) -> str:
-    """Why a line of which nothing could be read was refused, in a word."""
+    """The status of a line that could not be parsed."""
     if len(row.columns) >= 5:
         chrom, position, _, ref, alts = row.columns[:5]
         readable = position.isdecimal() and len(position) < 12
@@ -181,8 +181,8 @@ def _status_of_line(row: VcfRow, assembly: Assembly) -> str:
     for written in (text, text.partition("\t")[0]):
         if is_rsid(written):
             return "unknown_rsid"
-        if found := None if row.columns else columns(written):
-            return _status_of_text(*found, assembly)
+        if fields := None if row.columns else split_columns(written):
+            return _status_of_text(*fields, assembly)
         match = HGVS.match(written)
         if match and match["level"] in "gm" and (change := HGVS_CHANGE.match(match["change"])):
             ref, alt = (change[name] or "-" for name in ("ref", "alt"))
@@ -198,20 +198,24 @@ def _status_of_text(chrom: str, position: int, ref: str, alts: Sequence[str], as
     alleles = [allele.upper() for allele in (ref, *alts)]
     if any(_SYMBOL.search(allele) for allele in alleles):
         return "symbolic"
-    if any(allele != "-" and problem("", allele) for allele in alleles) or (ref != "-" and alleles[0] in alleles[1:]):
+    if any(allele != "-" and allele_problem("", allele) for allele in alleles) or (
+        ref != "-" and alleles[0] in alleles[1:]
+    ):
         return "bad_allele"
     return "malformed" if 1 <= position <= position + len(ref) - 1 <= size else "off_chromosome"
 
 
-# --- What it does ----------------------------------------------------------------------------------------------------
+# --- Scores ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Scored:
-    """An effect in one row: the track of the largest size, and the impact over all.
+class RowScores:
+    """An effect in one row: the impact over all tracks, and the scores of the track with the largest size.
 
-    `track` is the model's index; `ref`, `alt`, `delta`, `log2fc`, `size`, `verdict` are that track's, as in
-    `scores.TrackScores`; `warnings` are codes; `every` float32 (T,) one score of every track, where it is wanted.
+    track : the model's index of that track
+    ref, alt, delta, log2fc, size, verdict : that track's, as in `scores.TrackScores`
+    warnings : codes
+    track_scores : one score of every track, float32 (T,), if requested
     """
 
     impact: float
@@ -223,12 +227,12 @@ class Scored:
     size: float
     verdict: str
     warnings: tuple[str, ...]
-    every: NDArray[np.float32] | None = None
+    track_scores: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
-class Refused:
-    """Why a variant that could be read cannot be scored."""
+class Refusal:
+    """Why a variant that could be parsed cannot be scored."""
 
     status: str
     message: str
@@ -238,103 +242,112 @@ class Refused:
 class Scoring:
     """How effects become rows.
 
-    warn : codes of what speaks against believing an effect with these scores
-    weights : what an assay's tracks count in impact, 1 unless said
-    every : the score to keep of every track, by its name in `TrackScores`; empty for none
-    full : two full predictions each, to check with
+    warning_codes : returns the codes of an effect's warnings
+    weights : the weight of an assay's tracks in the impact (default: 1)
+    score_columns : the score to store for every track, by its name in `TrackScores`, if any
+    full : run two full predictions per variant, as a check
     """
 
-    warn: Callable[[Effect], tuple[str, ...]]
+    warning_codes: Callable[[Effect], tuple[str, ...]]
     weights: Mapping[str, float]
-    every: str = ""
+    score_columns: str | None = None
     full: bool = False
 
 
 def score(
-    predictor: Predictor, ground: Ground, variants: Iterable[Variant], scoring: Scoring
-) -> dict[Variant, Scored | Refused]:
-    """What each variant does, computed from place to place whatever their order.
+    predictor: Predictor, references: ReferenceSet, variants: Iterable[Variant], scoring: Scoring
+) -> dict[Variant, RowScores | Refusal]:
+    """Score variants, in the order of their positions.
 
-    Those whose windows are the same are alternatives to one reference. The arithmetic depends on who shares a window
-    by a few units in the last place of a float32, and on nothing else.
+    Variants with the same input window are computed together, from one reference. Which variants share a window changes
+    the numbers by a few units in the last place of a float32; nothing else does.
     """
-    found: dict[Variant, Scored | Refused] = {}
-    placed = sorted((input_window(ground.card, [variant], ground.assembly), variant) for variant in set(variants))
-    for window, group in groupby(placed, key=lambda pair: pair[0]):
+    results: dict[Variant, RowScores | Refusal] = {}
+    by_position = sorted(
+        (input_window(references.card, [variant], references.assembly), variant) for variant in set(variants)
+    )
+    for window, group in groupby(by_position, key=lambda pair: pair[0]):
         sharing = [variant for _, variant in group]
         try:
-            for result in _effects(predictor, ground, window, sharing, scoring.full):
-                found[result.variants[0]] = _scored(result, scoring)
+            for result in _effects(predictor, references, window, sharing, scoring.full):
+                results[result.variants[0]] = _row_scores(result, scoring)
         except NoSequence as error:
-            found |= {variant: Refused("no_sequence", str(error)) for variant in sharing}
-    return found
+            results |= {variant: Refusal("no_sequence", str(error)) for variant in sharing}
+    return results
 
 
 def _effects(
-    predictor: Predictor, ground: Ground, window: Locus, variants: Sequence[Variant], full: bool
+    predictor: Predictor, references: ReferenceSet, window: Locus, variants: Sequence[Variant], full: bool
 ) -> Iterator[Effect]:
-    """The effects of variants one by one; raises `NoSequence` where the window is N."""
+    """Predict the effects of variants with one window, one by one; raises `NoSequence` if the window is mostly N."""
     if full:
-        yield from (effect(predictor, ground.genome, ground.assembly, [variant]) for variant in variants)
+        yield from (effect(predictor, references.genome, references.assembly, [variant]) for variant in variants)
         return
     from trackserver.cone.cone import Cone
 
-    reference = ground.genome.codes(window)
-    unknown = check_known(reference, window, ground.assembly)
+    reference = references.genome.codes(window)
+    unknown = check_known(reference, window, references.assembly)
     cone = Cone(predictor, reference)
-    plain = [variant for variant in variants if not variant.growth]
-    changes = (_substitution(variant, window) for variant in plain)
-    for variant, reached in zip(plain, cone.alternatives(list(changes)), strict=True):
-        yield _effect(ground, window, cone, variant, unknown, [reached])
+    substitutions = [variant for variant in variants if not variant.length_change]
+    edits = [_substitution(variant, window) for variant in substitutions]
+    for variant, reached in zip(substitutions, cone.predict_edits(edits), strict=True):
+        yield _effect(references, window, cone, variant, unknown, [reached])
     for variant in variants:
-        if variant.growth:
-            sides = [_whole(haplotype(ground.genome, window, [variant], side)) for side in ("left", "right")]
-            # What follows an indel is all new, so an alternative takes as much memory as a window does.
-            yield _effect(ground, window, cone, variant, unknown, [*cone.alternatives(sides, predictor.batch_size)])
+        if variant.length_change:
+            sides = [_whole_window(haplotype(references.genome, window, [variant], side)) for side in ("left", "right")]
+            # All bases after an indel change, so each side takes as much memory as a whole window.
+            yield _effect(
+                references, window, cone, variant, unknown, [*cone.predict_edits(sides, predictor.batch_size)]
+            )
 
 
-def _substitution(variant: Variant, window: Locus) -> Change:
-    from trackserver.cone.cone import Change
+def _substitution(variant: Variant, window: Locus) -> WindowEdit:
+    from trackserver.cone.cone import WindowEdit
 
     start = variant.start - window.start
     first, last = max(start, 0), min(start + len(variant.alt), len(window))
-    return Change(first, encode(variant.alt)[first - start : last - start])
+    return WindowEdit(first, encode(variant.alt)[first - start : last - start])
 
 
-def _whole(codes: Codes) -> Change:
-    from trackserver.cone.cone import Change
+def _whole_window(codes: Codes) -> WindowEdit:
+    from trackserver.cone.cone import WindowEdit
 
-    return Change(0, codes)
+    return WindowEdit(0, codes)
 
 
 def _effect(
-    ground: Ground, window: Locus, cone: Cone, variant: Variant, unknown: float, reached: Sequence[Reached]
+    references: ReferenceSet,
+    window: Locus,
+    cone: Cone,
+    variant: Variant,
+    unknown: float,
+    reached: Sequence[ReachedBins],
 ) -> Effect:
-    card = ground.card
-    locus, bins = output_bins(card, window, ground.assembly)
+    card = references.card
+    locus, bins = output_bins(card, window, references.assembly)
     origin = window.start + card.crop + bins.start * card.bin_width
-    alignments = tuple(_over(cone.ref, part)[:, bins] for part in reached)
-    alt = alignments[0] if len(alignments) == 1 else joined([variant], origin, card.bin_width, *alignments)
+    alignments = tuple(_apply(cone.ref, part)[:, bins] for part in reached)
+    alt = alignments[0] if len(alignments) == 1 else merge_alignments([variant], origin, card.bin_width, *alignments)
     ref = cone.ref[:, bins]
     return Effect((variant,), card, window, locus, origin, cone.predictor.tracks, ref, alt, alignments, unknown)
 
 
-def _over(ref: NDArray[np.float32], part: Reached) -> NDArray[np.float32]:
+def _apply(ref: NDArray[np.float32], part: ReachedBins) -> NDArray[np.float32]:
     alt = ref.copy()
     alt[:, part.first : part.first + part.alt.shape[1]] = part.alt
     return alt
 
 
-def _scored(result: Effect, scoring: Scoring) -> Scored:
-    found = result.scores
-    size = found["size"]
+def _row_scores(result: Effect, scoring: Scoring) -> RowScores:
+    scores = result.scores
+    size = scores["size"]
     top = min(np.flatnonzero(size == size.max()), key=lambda row: result.tracks[row])
-    at_top = {name: float(found[name][top]) for name in ("ref", "alt", "delta", "log2fc", "size")}
-    return Scored(
+    at_top = {name: float(scores[name][top]) for name in ("ref", "alt", "delta", "log2fc", "size")}
+    return RowScores(
         impact=impact(result, scoring.weights),
         track=result.tracks[top],
         verdict=verdict_of(at_top["delta"]) if result.card.probability else "",
-        warnings=scoring.warn(result),
-        every=found[scoring.every].astype(np.float32) if scoring.every else None,
+        warnings=scoring.warning_codes(result),
+        track_scores=scores[scoring.score_columns].astype(np.float32) if scoring.score_columns else None,
         **at_top,
     )

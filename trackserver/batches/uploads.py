@@ -1,6 +1,6 @@
-"""Lists of variants that were posted: each in a folder of its own, scored a slice at a time, read while they grow.
+"""Lists of variants uploaded to the server: stored, scored a slice at a time, and readable while they are scored.
 
-`batches/<id>/` holds the list, what was asked, and the ledger of its rows; it appears whole or not at all.
+`batches/<id>/` holds the list, the fields of its request, and the ledger of its rows. It appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from trackserver.batches.scoring import OK, Entry
 from trackserver.catalogue.site import Site
 from trackserver.errors import InvalidRequest, NotFound, SiteReadOnly, TrackserverError, UnreadableFile
 from trackserver.genome.locus import Locus
-from trackserver.genome.vcf import opened_stream
+from trackserver.genome.vcf import unzip_stream
 from trackserver.storage import new_folder, publish_folder
 
-MOST_ROWS = 20_000
-CHUNK = 10  # rows: a slice is a whole number of chunks, so of a slow model other questions wait for one chunk
-SLICE = 2.0  # seconds after which whoever waits goes first
-MOST_UNPACKED = 20  # times the size of a request that a packed one may have
-_LIST, _ASKED, _ROWS = "The list", "asked.json", "rows.sqlite"  # the first is how errors call it
+MAX_ROWS = 20_000
+CHUNK = 10  # rows; a slice is a whole number of chunks, so with a slow model other requests wait for one chunk
+SLICE_S = 2.0  # seconds of scoring before other requests get their turn
+MAX_UNZIP_RATIO = 20  # unzipped size of a list, relative to the largest request
+_LIST, _REQUEST, _ROWS = "The list", "request.json", "rows.sqlite"  # error messages call the first by its name
 _ID = re.compile(r"^[0-9a-f]{20}$")
 
 
@@ -39,147 +39,150 @@ class UnknownBatch(NotFound):
 
     def __init__(self, batch: str):
         self.batch = batch
-        super().__init__(f"No batch '{batch}' here; POST the variants to /api/v1/batches/ to score them.")
+        super().__init__(f"No batch '{batch}'; POST the variants to /api/v1/batches/ to score them.")
 
 
-def post(site: Site, sent: bytes, asked: Mapping[str, Any]) -> str:
-    """Take in a list, plain or gzip, and check its rows; returns the id, that of a list taken in before if it is equal.
+def upload(site: Site, data: bytes, fields: Mapping[str, Any]) -> str:
+    """Store a list, plain or gzip, and check its rows; returns its id. Equal uploads have equal ids.
 
     Parameters
     ----------
-    asked
-        The fields of a request, as `ListRequest.from_fields` takes them.
+    fields
+        The fields of a request, see `ListRequest.from_fields`.
 
     Raises
     ------
     InvalidRequest
-        It is no list of variants, is too long, or the question cannot be asked.
+        The data are not a list of variants, the list is too long, or the request is invalid.
     """
     site.check_writable()
     try:
-        with new_folder(_folder(site)) as made:
-            return _take_in(site, made, _unpacked(site, sent), asked)
+        with new_folder(_folder(site)) as new:
+            return _store(site, new, _unzip(site, data), fields)
     except OSError as error:
-        raise SiteReadOnly(f"The list cannot be kept in {_folder(site)}: {error.strerror}.") from error
+        raise SiteReadOnly(f"The list cannot be stored in {_folder(site)}: {error.strerror}.") from error
     except UnreadableFile as error:
         raise InvalidRequest(str(error)) from error
 
 
-def _take_in(site: Site, made: Path, text: bytes, asked: Mapping[str, Any]) -> str:
-    (made / _LIST).write_bytes(text)
-    (made / _ASKED).write_text(json.dumps(asked))
-    batch = list_question(site, made / _LIST, ListRequest.from_fields(asked), CHUNK)
-    place = _folder(site) / batch.id
-    if not place.exists():
-        with closing(_few(batch)) as entered:
-            Ledger(made / _ROWS).begin(batch.question, run.head(batch), entered)
-        publish_folder(made, place)
-        _forget_oldest(site)
+def _store(site: Site, new: Path, text: bytes, fields: Mapping[str, Any]) -> str:
+    (new / _LIST).write_bytes(text)
+    (new / _REQUEST).write_text(json.dumps(fields))
+    batch = list_question(site, new / _LIST, ListRequest.from_fields(fields), CHUNK)
+    folder = _folder(site) / batch.id
+    if not folder.exists():
+        with closing(_limited_entries(batch)) as entries:
+            Ledger(new / _ROWS).create(batch.question, run.table_header(batch), entries)
+        publish_folder(new, folder)
+        _delete_oldest(site)
     return batch.id
 
 
-def _forget_oldest(site: Site) -> None:
-    """Delete what is more than the site keeps, the lists first that nobody has posted or scored for longest."""
-    lists = [place for place in _folder(site).iterdir() if _ID.match(place.name)]
-    lists.sort(key=lambda place: (place / _ROWS).stat().st_mtime)
-    for place in lists[: -site.settings.lists_kept]:
-        shutil.rmtree(place, ignore_errors=True)
+def _delete_oldest(site: Site) -> None:
+    """Delete the lists beyond the site's limit, starting with the one that was uploaded or scored longest ago."""
+    lists = [folder for folder in _folder(site).iterdir() if _ID.match(folder.name)]
+    lists.sort(key=lambda folder: (folder / _ROWS).stat().st_mtime)
+    for folder in lists[: -site.settings.max_lists]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _unpacked(site: Site, sent: bytes) -> bytes:
-    most = site.settings.max_request_bytes * MOST_UNPACKED
-    with opened_stream(io.BytesIO(sent)) as stream:
-        text = stream.read(most + 1)
-    if len(text) > most:
-        raise InvalidRequest(f"Unpacked, the list is larger than {most:,} bytes; {_elsewhere()}")
+def _unzip(site: Site, data: bytes) -> bytes:
+    limit = site.settings.max_request_bytes * MAX_UNZIP_RATIO
+    with unzip_stream(io.BytesIO(data)) as stream:
+        text = stream.read(limit + 1)
+    if len(text) > limit:
+        raise InvalidRequest(f"The unzipped list is larger than {limit:,} bytes; {_use_command_line()}")
     return text
 
 
-def _few(batch: Batch) -> Generator[tuple[Entry, Locus | None]]:
-    for number, entered in enumerate(batch.entries()):
-        if number == MOST_ROWS:
-            raise InvalidRequest(f"A list may have {MOST_ROWS:,} rows here; {_elsewhere()}")
-        yield entered
+def _limited_entries(batch: Batch) -> Generator[tuple[Entry, Locus | None]]:
+    for number, entry in enumerate(batch.entries()):
+        if number == MAX_ROWS:
+            raise InvalidRequest(f"The list has more than {MAX_ROWS:,} rows; {_use_command_line()}")
+        yield entry
 
 
-def _elsewhere() -> str:
-    return "longer ones are scored on the command line: trackserver score MODEL in.vcf -o out.tsv."
+def _use_command_line() -> str:
+    return "score it on the command line instead: trackserver score MODEL in.vcf -o out.tsv."
 
 
-def work(site: Site, batch_id: str, asked: Mapping[str, Any]) -> bool:
-    """Score a slice of a list; returns whether there is more."""
-    batch = _batch(site, batch_id, asked)
+def score_slice(site: Site, batch_id: str, fields: Mapping[str, Any]) -> bool:
+    """Score a list for about `SLICE_S` seconds; returns whether any rows remain."""
+    batch = _batch(site, batch_id, fields)
     if batch.id != batch_id:
-        raise InvalidRequest("The model, the reference or the settings were changed while this waited; post it again.")
+        raise InvalidRequest(
+            "The model, the reference or the settings changed while this list was queued; upload it again."
+        )
     ledger = ledger_of(site, batch_id)
-    batch.predictor()  # to load it is not of a row's time
+    batch.predictor()  # loaded before the clock starts, because loading is not part of a row's time
     began = time.monotonic()
     scored = 0
-    while more := run.advance(batch, ledger):
-        scored += more
-        if time.monotonic() - began > SLICE and ledger.left():
+    while n_rows := run.score_chunk(batch, ledger):
+        scored += n_rows
+        if time.monotonic() - began > SLICE_S and ledger.remaining():
             break
     if scored:
-        pace.took(batch, scored, time.monotonic() - began)
-    if ledger.left():
+        pace.record(batch, scored, time.monotonic() - began)
+    if ledger.remaining():
         return True
     ledger.rank()
     return False
 
 
-def asked_of(site: Site, batch_id: str) -> dict[str, Any]:
-    """What a list was posted with."""
+def request_fields(site: Site, batch_id: str) -> dict[str, Any]:
+    """The fields of the request that a list was uploaded with."""
     ledger_of(site, batch_id)
-    return dict(json.loads((_folder(site) / batch_id / _ASKED).read_text()))
+    return dict(json.loads((_folder(site) / batch_id / _REQUEST).read_text()))
 
 
 def ledger_of(site: Site, batch_id: str) -> Ledger:
-    """The rows of a list; raises `UnknownBatch` where there is none."""
-    ledger = Ledger(_folder(site) / batch_id / _ROWS)
-    if not _ID.match(batch_id) or not ledger.exists():
+    """The rows of a list; raises `UnknownBatch` if there is no such list."""
+    folder = _folder(site) / batch_id
+    if not _ID.match(batch_id) or not (folder / _REQUEST).exists() or not (folder / _ROWS).exists():
         raise UnknownBatch(batch_id)
-    return ledger
+    return Ledger(folder / _ROWS)
 
 
-def checked(site: Site, batch_id: str) -> dict[str, Any]:
-    """What a list holds, in JSON's terms; see `batches.Preflight`."""
+def preflight(site: Site, batch_id: str) -> dict[str, Any]:
+    """The contents of a list, in JSON's terms; see `run.Preflight`."""
     ledger = ledger_of(site, batch_id)
-    return asdict(run.preflight(CHUNK, ledger, _seconds_left(site, batch_id, ledger.left())))
+    return asdict(run.preflight(CHUNK, ledger, _seconds_left(site, batch_id, ledger.remaining())))
 
 
-def described(site: Site, batch_id: str) -> dict[str, Any]:
-    """How far a list is: `total` rows, of which `scored` of `to_score` are done; `statuses` of all so far; the seconds
-    that the rest takes, about, where that is known.
+def progress(site: Site, batch_id: str) -> dict[str, Any]:
+    """How far a list is: `scored` of `to_score` rows; `total` and `statuses` count all rows, invalid ones included.
+
+    `seconds_left` is an estimate, or None if unknown.
     """
     ledger = ledger_of(site, batch_id)
-    statuses, left = ledger.counts("status"), ledger.left()
+    statuses, remaining = ledger.counts("status"), ledger.remaining()
     return {
         "total": ledger.total(),
         "to_score": statuses.get(OK, 0),
-        "scored": statuses.get(OK, 0) - left,
+        "scored": statuses.get(OK, 0) - remaining,
         "statuses": statuses,
-        "seconds_left": _seconds_left(site, batch_id, left),
-        "about": ledger.head().about,
+        "seconds_left": _seconds_left(site, batch_id, remaining),
+        "about": ledger.header().about,
     }
 
 
 def _seconds_left(site: Site, batch_id: str, rows: int) -> float | None:
     try:
-        return pace.expected(_batch(site, batch_id, asked_of(site, batch_id)), rows)
-    except TrackserverError:  # its model is gone, perhaps; what was scored is still shown
+        return pace.expected_seconds(_batch(site, batch_id, request_fields(site, batch_id)), rows)
+    except TrackserverError:  # the model may have been deleted; the scores are still shown
         return None
 
 
 def export(site: Site, batch_id: str, kind: str) -> bytes:
-    """The rows so far as a file, `.tsv` or `.vcf`."""
+    """The rows scored so far as a file, `.tsv` or `.vcf`."""
     ledger = ledger_of(site, batch_id)
     out = io.BytesIO()
-    run.write_text(_batch(site, batch_id, asked_of(site, batch_id)), ledger, out, kind)
+    run.write_text(_batch(site, batch_id, request_fields(site, batch_id)), ledger, out, kind)
     return out.getvalue()
 
 
-def _batch(site: Site, batch_id: str, asked: Mapping[str, Any]) -> Batch:
-    return list_question(site, _folder(site) / batch_id / _LIST, ListRequest.from_fields(asked), CHUNK)
+def _batch(site: Site, batch_id: str, fields: Mapping[str, Any]) -> Batch:
+    return list_question(site, _folder(site) / batch_id / _LIST, ListRequest.from_fields(fields), CHUNK)
 
 
 def _folder(site: Site) -> Path:

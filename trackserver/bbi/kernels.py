@@ -1,11 +1,12 @@
-"""The inner loops of bigWig tiles: records of a block, spread over bins. Compiled by numba, once a machine.
+"""The inner loops of bigWig tiles, which distribute a block's records over bins. Compiled with numba, once per machine.
 
-A bin gets of each record what overlaps it. A record of the data is constant along its length, so that is exact; a
-summary of a zoom level stands for an unknown shape and is shared out in proportion, but counts whole for the extremes.
-Nothing runs along the tile, so a small value after large ones keeps its digits.
+Each bin gets the part of a record that overlaps it. A record of the data is constant along its length, so the result
+is exact. The shape under a zoom level's summary is unknown, so its sums are divided in proportion to the overlap, and
+its extremes count in every bin that it overlaps. There are no running totals along the tile, so a small value after
+large ones keeps its digits.
 
-All lie on the absolute axis: `origin` is where the first bin begins, `width` the bins' width in bp. `offsets` and
-`limits` say by id where a chromosome begins (-1: nowhere) and ends.
+All positions are on the absolute axis: the first bin starts at `origin`, and bins are `width` bp wide. `offsets` and
+`limits` give the start (-1: not on the axis) and end of each chromosome, by its id in the file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Singles = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# Of (3, bins): covered bases, sum, sum of squares; of (2, bins): least and greatest value.
+# Rows of a (3, bins) array: covered bases, sum, sum of squares. Rows of a (2, bins) array: minimum and maximum.
 COVERED, SUM, SQUARES = range(3)
 LOW, HIGH = range(2)
 
@@ -30,12 +31,12 @@ BED, VARIABLE, FIXED = 1, 2, 3  # kinds of section
 
 
 @compiled
-def _place(words: Any, i: int, offsets: Any, limits: Any) -> Any:
-    """Start and end of a summary on the axis; nothing (0, 0) of one that lies nowhere on it or covers nothing."""
+def _summary_span(words: Any, i: int, offsets: Any, limits: Any) -> Any:
+    """Return start and end of a summary on the axis; (0, 0) if it is not on the axis or covers no bases."""
     chrom = words[i, 0]
     if words[i, 3] == 0 or chrom >= len(offsets) or offsets[chrom] < 0:
         return np.int64(0), np.int64(0)
-    # A summary may reach past the chromosome's end, its bases do not.
+    # A summary may extend past the end of its chromosome.
     start, end = offsets[chrom] + words[i, 1], min(offsets[chrom] + words[i, 2], limits[chrom])
     return (start, end) if start < end else (np.int64(0), np.int64(0))
 
@@ -44,10 +45,13 @@ def _place(words: Any, i: int, offsets: Any, limits: Any) -> Any:
 def add_summaries(
     words: Words, singles: Singles, offsets: Integers, limits: Integers, origin: int, width: int, out: Floats
 ) -> None:
-    """Add to (3, bins) what summaries (n, 8) say: chromosome, start, end, covered; least, greatest, sum, squares."""
+    """Add summaries to `out` (3, bins).
+
+    Summaries are (n, 8): chromosome, start, end, covered bases (integers); minimum, maximum, sum, squares (floats).
+    """
     n_bins = out.shape[1]
     for i in range(words.shape[0]):
-        start, end = _place(words, i, offsets, limits)
+        start, end = _summary_span(words, i, offsets, limits)
         if end == 0:
             continue
         first = max((start - origin) // width, 0)
@@ -64,10 +68,10 @@ def add_summaries(
 def widen_summaries(
     words: Words, singles: Singles, offsets: Integers, limits: Integers, origin: int, width: int, out: Floats
 ) -> None:
-    """Widen (2, bins) to the extremes of summaries (n, 8)."""
+    """Update the extremes in `out` (2, bins) with summaries (n, 8)."""
     n_bins = out.shape[1]
     for i in range(words.shape[0]):
-        start, end = _place(words, i, offsets, limits)
+        start, end = _summary_span(words, i, offsets, limits)
         if end == 0:
             continue
         for b in range(max((start - origin) // width, 0), min((end - 1 - origin) // width, n_bins - 1) + 1):
@@ -77,9 +81,9 @@ def widen_summaries(
 
 @compiled
 def _record(words: Any, singles: Any, head: Any, i: int) -> Any:
-    """Start, end and value of a section's record."""
+    """Return start, end and value of a record in a section."""
     kind, _, first_start, step, span = head
-    # As signed numbers: numba makes floats of what mixes the two kinds of integer.
+    # Signed, because numba converts a mix of signed and unsigned integers to floats.
     if kind == 1:
         return np.int64(words[3 * i]), np.int64(words[3 * i + 1]), np.float64(singles[3 * i + 2])
     start = np.int64(words[2 * i]) if kind == 2 else np.int64(first_start + i * step)
@@ -90,7 +94,7 @@ def _record(words: Any, singles: Any, head: Any, i: int) -> Any:
 def add_section(
     words: Words, singles: Singles, head: tuple[int, ...], offset: int, limit: int, origin: int, width: int, out: Floats
 ) -> None:
-    """Add to (3, bins) what a section of the data says; `head` is its kind, count, start, step and span."""
+    """Add a section of the data to `out` (3, bins); `head` is its kind, count, start, step and span."""
     n_bins = out.shape[1]
     for i in range(head[1]):
         start, end, value = _record(words, singles, head, i)
@@ -108,7 +112,7 @@ def add_section(
 def widen_section(
     words: Words, singles: Singles, head: tuple[int, ...], offset: int, limit: int, origin: int, width: int, out: Floats
 ) -> None:
-    """Widen (2, bins) to the extremes of a section; see `add_section`."""
+    """Update the extremes in `out` (2, bins) with a section; see `add_section`."""
     n_bins = out.shape[1]
     for i in range(head[1]):
         start, end, value = _record(words, singles, head, i)
@@ -121,13 +125,14 @@ def widen_section(
 
 
 @compiled
-def mend(words: Words, singles: Singles, hard: Integers) -> int:
-    """Put right, in place, summaries (n, 8) that say nothing or lack their sums; how many numbers `hard` then holds.
+def repair(words: Words, singles: Singles, missing: Integers) -> int:
+    """Repair, in place, summaries (n, 8) that are invalid or lack their sums.
 
-    libBigWig, and so pyBigWig and deepTools, leave the sums at the end of each of its blocks at 0, which their extremes
-    do not allow. Of one value throughout that is made up for; the others are `hard`.
+    libBigWig, and so pyBigWig and deepTools, write sums of 0 at the end of each block, which contradict the extremes.
+    If minimum and maximum are the same, the sums follow from them. Otherwise the summary's number is written to
+    `missing`. Returns the count of those.
     """
-    n_hard = 0
+    n_missing = 0
     for i in range(words.shape[0]):
         low, high = singles[i, 4], singles[i, 5]
         if not np.isfinite(singles[i, 6]) or words[i, 2] <= words[i, 1]:
@@ -137,30 +142,30 @@ def mend(words: Words, singles: Singles, hard: Integers) -> int:
                 singles[i, 6] = low * words[i, 3]
                 singles[i, 7] = low * singles[i, 6]
             else:
-                hard[n_hard] = i
-                n_hard += 1
-    return n_hard
+                missing[n_missing] = i
+                n_missing += 1
+    return n_missing
 
 
 @compiled
 def means(totals: Floats) -> Floats:
-    """(bins,) of (3, bins); NaN where nothing is covered."""
-    found = np.empty(totals.shape[1])
-    for b in range(len(found)):
-        # Less than a millionth of a base is rounding left over from the shares.
-        found[b] = totals[1, b] / totals[0, b] if totals[0, b] > 1e-6 else np.nan
-    return found
+    """Return the mean of each bin (bins,) from its totals (3, bins); NaN where no bases are covered."""
+    means_of_bins = np.empty(totals.shape[1])
+    for b in range(len(means_of_bins)):
+        # Less than a millionth of a base is a rounding error of the divided sums.
+        means_of_bins[b] = totals[1, b] / totals[0, b] if totals[0, b] > 1e-6 else np.nan
+    return means_of_bins
 
 
 def warm_up() -> None:
-    """Compile the loops, or load them where that was done before: some seconds, or a few hundredths of one."""
+    """Compile the loops, which takes seconds, or load the compiled code, which takes a few hundredths of a second."""
     summaries, axis, totals = np.zeros((1, 8), np.uint32), np.zeros(1, np.int64), np.zeros((3, 1))
-    # Sections are read-only, as the bytes they were read from: to numba that is another type.
+    # Sections are read-only views of bytes, which are another type for numba.
     records, singles = np.frombuffer(bytes(32), np.uint32), np.frombuffer(bytes(32), np.float32)
     head: Any = (FIXED, 1, 0, 1, 1)
-    here: Any = np.int64(0)
-    for of_summaries, of_section in ((add_summaries, add_section), (widen_summaries, widen_section)):
-        of_summaries(summaries, summaries.view(np.float32), axis, axis, 0, 1, totals)
-        of_section(records, singles, head, here, here, 0, 1, totals)
-    mend(summaries, summaries.view(np.float32), axis)
+    zero: Any = np.int64(0)
+    for on_summaries, on_section in ((add_summaries, add_section), (widen_summaries, widen_section)):
+        on_summaries(summaries, summaries.view(np.float32), axis, axis, 0, 1, totals)
+        on_section(records, singles, head, zero, zero, 0, 1, totals)
+    repair(summaries, summaries.view(np.float32), axis)
     means(totals)

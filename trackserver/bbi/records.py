@@ -1,4 +1,4 @@
-"""What a bigWig's blocks hold, sections of the data and summaries of zoom levels, and what they say of bins."""
+"""Parse the blocks of a bigWig (sections of the data, summaries of zoom levels), and aggregate them into bins."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Singles = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_HEAD = 24  # bytes of a section before its records
-_WORDS = {BED: 3, VARIABLE: 2, FIXED: 1}  # of 32 bits a record
+_SECTION_HEADER_BYTES = 24
+_WORDS = {BED: 3, VARIABLE: 2, FIXED: 1}  # 32-bit words per record
 
 
 class Section(NamedTuple):
@@ -31,7 +31,7 @@ class Section(NamedTuple):
 
 
 class Summaries(NamedTuple):
-    """A block of a zoom level, (n, 8): chromosome, start, end, covered; least, greatest, sum, sum of squares."""
+    """A block of a zoom level, (n, 8): chromosome, start, end, covered bases; minimum, maximum, sum, sum of squares."""
 
     words: Words
     singles: Singles
@@ -41,28 +41,28 @@ Block = Section | Summaries
 
 
 class Axis(NamedTuple):
-    """Where a file's chromosomes begin (-1: nowhere) and end on the absolute axis, by their ids in the file."""
+    """The start (-1: not on the axis) and end of each chromosome on the absolute axis, by its id in the file."""
 
     offsets: Integers
     limits: Integers
 
 
 def sums(blocks: Iterable[Block], axis: Axis, origin: int, width: int, n_bins: int) -> Floats:
-    """(3, bins) the covered bases, sum and sum of squares of what blocks of one level say; rows as in `kernels`."""
+    """Return covered bases, sum and sum of squares of each bin, (3, n_bins), from blocks of one level."""
     out = np.zeros((3, n_bins))
-    return _spread(kernels.add_summaries, kernels.add_section, blocks, axis, origin, width, out)
+    return _distribute(kernels.add_summaries, kernels.add_section, blocks, axis, origin, width, out)
 
 
 def extremes(blocks: Iterable[Block], axis: Axis, origin: int, width: int, n_bins: int) -> Floats:
-    """(2, bins) the least and greatest value; infinities the wrong way round where there is none."""
+    """Return the minimum and maximum of each bin, (2, n_bins); inf and -inf if it has no values."""
     out = np.full((2, n_bins), np.inf)
     out[kernels.HIGH] = -np.inf
-    return _spread(kernels.widen_summaries, kernels.widen_section, blocks, axis, origin, width, out)
+    return _distribute(kernels.widen_summaries, kernels.widen_section, blocks, axis, origin, width, out)
 
 
-def _spread(
-    of_summaries: Callable[..., None],
-    of_section: Callable[..., None],
+def _distribute(
+    on_summaries: Callable[..., None],
+    on_section: Callable[..., None],
     blocks: Iterable[Block],
     axis: Axis,
     origin: int,
@@ -71,38 +71,39 @@ def _spread(
 ) -> Floats:
     for block in blocks:
         if isinstance(block, Summaries):
-            of_summaries(*block, *axis, origin, width, out)
+            on_summaries(*block, *axis, origin, width, out)
         elif block.chrom_id < len(axis.offsets) and (offset := axis.offsets[block.chrom_id]) >= 0:
             limit = axis.limits[block.chrom_id]
-            of_section(block.words, block.singles, block.head, offset, limit, origin, width, out)
+            on_section(block.words, block.singles, block.head, offset, limit, origin, width, out)
     return out
 
 
-def section(block: bytes, order: str) -> Section:
+def parse_section(block: bytes, order: str) -> Section:
     chrom, start, _, step, span, kind, _, count = struct.unpack_from(f"{order}IIIIIBBH", block)
-    words = _native(np.frombuffer(block, f"{order}u4", offset=_HEAD))
-    # The loops look at nothing twice: what they are told is there has to be.
+    words = _native(np.frombuffer(block, f"{order}u4", offset=_SECTION_HEADER_BYTES))
+    # The compiled loops do not check bounds, so the count is checked here.
     if kind not in _WORDS or count * _WORDS[kind] > len(words):
         raise ValueError("a block")
     return Section(chrom, (kind, count, start, step, span), words, words.view(np.float32))
 
 
 def is_finite(section: Section) -> bool:
-    """Whether every record has a length and a finite value."""
+    """Return whether every record has a positive length and a finite value."""
     kind, count, _, _, span = section.head
     words, singles = (part[: count * _WORDS[kind]].reshape(count, -1) for part in (section.words, section.singles))
     has_length = (words[:, 1] > words[:, 0]).all() if kind == BED else span > 0
     return bool(has_length and np.isfinite(singles[:, -1]).all())
 
 
-def summaries(block: bytes, order: str) -> tuple[Summaries, list[int]]:
-    """Put right where that is simple, and the numbers of those that lack their sums otherwise; see `kernels.mend`."""
+def parse_summaries(block: bytes, order: str) -> tuple[Summaries, list[int]]:
+    """Parse and repair summaries; returns also the numbers of those that still lack their sums, see `repair`."""
     words = _native(np.frombuffer(bytearray(block), f"{order}u4").reshape(-1, 8))
-    found, hard = Summaries(words, words.view(np.float32)), np.empty(len(words), np.int64)
-    return found, hard[: kernels.mend(*found, hard)].tolist()
+    parsed, missing = Summaries(words, words.view(np.float32)), np.empty(len(words), np.int64)
+    return parsed, missing[: kernels.repair(*parsed, missing)].tolist()
 
 
-def joined(blocks: Sequence[Summaries]) -> Summaries:
+def concatenate(blocks: Sequence[Summaries]) -> Summaries:
+    """Concatenate the summaries of several blocks."""
     words = np.concatenate([block.words for block in blocks])
     return Summaries(words, words.view(np.float32))
 

@@ -1,4 +1,4 @@
-"""bigWig files of fixed bins, written about as fast as they compress, whole or not at all.
+"""Write bigWig files of fixed bins atomically, about as fast as their data can be compressed.
 
 Format: Kent et al., "BigWig and BigBed: enabling browsing of large distributed datasets", Bioinformatics 2010,
 supplement; https://github.com/ucscGenomeBrowser/kent, src/inc/bbiFile.h.
@@ -6,6 +6,7 @@ supplement; https://github.com/ucscGenomeBrowser/kent, src/inc/bbiFile.h.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,27 +23,26 @@ from numpy.typing import NDArray
 from trackserver.bbi.kernels import FIXED, VARIABLE
 from trackserver.bbi.reader import BIGWIG
 from trackserver.bbi.write_index import Blocks, chromosome_tree
-from trackserver.bbi.write_zooms import CHUNK, LEVEL, Chrom, Zooms
+from trackserver.bbi.write_zooms import CHUNK_BINS, LEVEL, Chrom, Zooms
 from trackserver.compiled import compiled
 from trackserver.errors import DataError, listing
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
-from trackserver.storage import part_of, publish
+from trackserver.storage import publish, temporary_path
 
 Values = NDArray[np.float32]
-Add = Callable[[str, int, Values], None]
+AddBins = Callable[[str, int, Values], None]
 
-# Bins: what a reader inflates at once, 32 kB as libBigWig makes them. Of less, compressing is largely its beginnings.
-SECTION = 8192
+SECTION_BINS = 8192  # 32 kB per block, like libBigWig; smaller blocks compress badly
 
 _HEAD = struct.Struct("<IHHQQQHHQQIQ")
 _TOTALS = struct.Struct("<Qdddd")
 _SECTION = struct.Struct("<IIIIIBBH")
-_BEFORE = Chrom(-1, 0)  # the first chromosome
+_NO_CHROM = Chrom(-1, 0)  # before the first chromosome
 
 
 class BigWigWriter:
-    """Bins of one width, chromosome by chromosome, into a bigWig with exact zoom levels.
+    """Writes bins of one width, chromosome by chromosome, to a bigWig with exact zoom levels.
 
         with BigWigWriter(path, chromsizes, bin_width) as writer:
             writer.add("chr1", 0, values)
@@ -50,81 +50,88 @@ class BigWigWriter:
     Parameters
     ----------
     path
-        Appears when the block is left without an error, and is all on the disk then; otherwise nothing changes.
+        The file appears, synced to disk, when the block ends without an error; otherwise nothing changes.
     chromsizes
-        Names and sizes in bp; bins come in this order.
+        Names and sizes in bp; bins must be added in this order.
     bin_width
-        In bp; each chromosome's last bin ends where the chromosome does.
+        In bp; each chromosome's last bin ends at the end of the chromosome.
     digits
-        Significant decimal digits to keep, which makes the file smaller: values change by at most 0.5 * 10^-digits of
-        themselves, those below 1.2e-38 by at most 1e-39. None keeps them as they are.
+        Number of significant decimal digits to keep, which makes the file smaller: the relative error is at most
+        0.5 * 10^-digits, and at most 1e-39 absolute for values below 1.2e-38. None keeps the values as they are.
 
     Raises
     ------
     OSError
-        From any method, the end of the block too: there is no room, or `path` cannot be written.
+        The disk is full, or `path` cannot be written; from any method, and from the end of the block.
 
     Notes
     -----
-    Memory is a megabyte or two and the indexes, a byte for each hundred bins. Zoom levels wait in an unnamed temporary
-    file beside `path`. Summaries are computed in float64 and kept as float32, whose largest number stands for what is
-    too large for it.
+    Memory use is one or two megabytes plus the indexes, one byte per hundred bins. Until the end, zoom levels are in an
+    unnamed temporary file in the folder of `path`. Summaries are computed in float64 and stored as float32, limited to
+    its largest number.
     """
 
-    def __init__(self, path: Path, chromsizes: Mapping[str, int], bin_width: int, *, digits: int | None = None):
-        self.path, self.chromsizes, self.bin_width = path, dict(chromsizes), bin_width
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        chromsizes: Mapping[str, int],
+        bin_width: int,
+        *,
+        digits: int | None = None,
+    ):
+        self.path, self.chromsizes, self.bin_width = Path(path), dict(chromsizes), bin_width
         self._chroms = {name: Chrom(number, size) for number, (name, size) in enumerate(self.chromsizes.items())}
-        self._dropped = _bits_dropped(digits)
-        self._partial = part_of(path)
+        self._dropped_bits = _dropped_bits(digits)
+        self._partial = temporary_path(self.path)
         self._sections = Blocks()
-        self._chrom, self._received = _BEFORE, 0  # what is being written, and its bins so far
-        self._chunk, self._bins = 0, np.full(CHUNK, np.nan, np.float32)
+        self._chrom, self._n_added = _NO_CHROM, 0  # the current chromosome, and its bins so far
+        self._chunk, self._bins = 0, np.full(CHUNK_BINS, np.nan, np.float32)
 
     def __enter__(self) -> Self:
-        self._held = self._opened()
+        self._files = self._open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._held:
+        with self._files:
             if kind is None:
                 self._complete()
                 self._publish()
 
     def add(self, chrom: str, start: int, values: Values) -> None:
-        """Bins of a chromosome from `start` (bp) on, which follow those that were added before.
+        """Add bins of a chromosome from `start` (in bp) on; they must come after the bins added before.
 
         Parameters
         ----------
         values
-            float32 (bins,); NaN says that nothing is known of a bin, as does leaving it out.
+            float32 (bins,); a bin without data is NaN or left out.
 
         Raises
         ------
         ValueError
-            They do not follow what was added before, do not begin where a bin does, or lie on no chromosome.
+            The bins come before bins added earlier, do not start at a bin's start, or are not on a chromosome.
         DataError
             A value is infinite.
         """
         values = np.asarray(values, np.float32)
         first = self._first_bin(chrom, start, len(values))
         if np.isinf(values).any():
-            raise DataError(f"A value on {chrom} is infinite, which a bigWig cannot hold; leave it out as NaN.")
+            raise DataError(f"A value on {chrom} is infinite, which a bigWig cannot store; use NaN instead.")
         if self._chroms[chrom] != self._chrom:
             self._begin(self._chroms[chrom])
-        self._received = first + len(values)
+        self._n_added = first + len(values)
         while len(values):
-            chunk, at = divmod(first, CHUNK)
+            chunk, at = divmod(first, CHUNK_BINS)
             if chunk != self._chunk:
                 self._write_chunk()
                 self._chunk = chunk
-            here = self._bins[at : at + len(values)]
-            here[:] = values[: len(here)]
-            first, values = first + len(here), values[len(here) :]
+            bins = self._bins[at : at + len(values)]
+            bins[:] = values[: len(bins)]
+            first, values = first + len(bins), values[len(bins) :]
 
-    def _opened(self) -> ExitStack:
-        """What is to be left at the end: the files are closed then, and what has no name of its own is gone."""
+    def _open(self) -> ExitStack:
+        """Open the files; leaving the returned stack closes them and removes what was not published."""
         with ExitStack() as stack:
             stack.callback(self._partial.unlink, missing_ok=True)
             self._file: BinaryIO = stack.enter_context(self._partial.open("wb"))
@@ -136,16 +143,16 @@ class BigWigWriter:
             return stack.pop_all()
 
     def _first_bin(self, chrom: str, start: int, n: int) -> int:
-        """The number of the bin at `start`, from where on `n` may be added now."""
+        """Return the number of the bin at `start`, after checking that `n` bins may be added there."""
         if chrom not in self._chroms:
-            raise ValueError(f"There is no chromosome '{chrom}'; there are {listing(self._chroms)}.")
-        here = self._chroms[chrom]
-        if here.id < self._chrom.id:
-            raise ValueError(f"{chrom} comes before what was added last.")
+            raise ValueError(f"There is no chromosome '{chrom}'; known chromosomes: {listing(self._chroms)}.")
+        new = self._chroms[chrom]
+        if new.id < self._chrom.id:
+            raise ValueError(f"{chrom} comes before the chromosome added last.")
         first, rest = divmod(start, self.bin_width)
-        received = self._received if here == self._chrom else 0
-        if rest or first < received or first + n > -(-here.size // self.bin_width):
-            raise ValueError(f"{n} bins from {chrom}:{start} on do not follow what was added last, or do not fit.")
+        n_added = self._n_added if new == self._chrom else 0
+        if rest or first < n_added or first + n > -(-new.size // self.bin_width):
+            raise ValueError(f"{n} bins from {chrom}:{start} on do not come after those added last, or do not fit.")
         return first
 
     def _begin(self, chrom: Chrom) -> None:
@@ -154,27 +161,27 @@ class BigWigWriter:
         self._zooms.begin(chrom)
 
     def _end(self) -> None:
-        """Write what is left of the chromosome."""
-        if self._chrom != _BEFORE:
+        """Write the rest of the current chromosome."""
+        if self._chrom != _NO_CHROM:
             self._write_chunk()
             self._zooms.end(self._chrom)
 
     def _write_chunk(self) -> None:
-        """Sections and summaries of the bins that wait."""
-        begin, n_whole = self._chunk * CHUNK, self._chrom.size // self.bin_width
+        """Write the sections and summaries of the current chunk."""
+        begin, n_full = self._chunk * CHUNK_BINS, self._chrom.size // self.bin_width
         bins = self._bins[: -(-self._chrom.size // self.bin_width) - begin]
-        if self._dropped:
-            _round(bins.view(np.uint32), self._dropped)
+        if self._dropped_bits:
+            _round(bins.view(np.uint32), self._dropped_bits)
         self._zooms.add(self._chrom, self._chunk, bins)
-        for first in range(begin, begin + len(bins), SECTION):
-            section = bins[first - begin : first - begin + SECTION]
-            n = max(n_whole - first, 0)  # the chromosome's last bin may be shorter, which makes a section of its own
+        for first in range(begin, begin + len(bins), SECTION_BINS):
+            section = bins[first - begin : first - begin + SECTION_BINS]
+            n = max(n_full - first, 0)  # if the chromosome's last bin is shorter, it gets its own section
             self._write_section(first, section[:n], self.bin_width)
             self._write_section(first + n, section[n:], self._chrom.size % self.bin_width)
         self._bins.fill(np.nan)
 
     def _write_section(self, first: int, bins: Values, span: int) -> None:
-        """Bins from number `first` on, of `span` bp each: fixed step where they are without a gap."""
+        """Write bins of `span` bp each from number `first` on, as fixedStep if they have no gap."""
         known = ~np.isnan(bins)
         if not known.any():
             return
@@ -182,13 +189,13 @@ class BigWigWriter:
         if known[begin:end].all():
             kind, step, body = FIXED, self.bin_width, bins[begin:end].tobytes()
         else:
-            kind, step, body = VARIABLE, 0, self._placed(first, bins, known)
+            kind, step, body = VARIABLE, 0, self._variable_step(first, bins, known)
         low, high = (first + begin) * self.bin_width, (first + end - 1) * self.bin_width + span
         head = _SECTION.pack(self._chrom.id, low, high, step, span, kind, 0, np.count_nonzero(known))
         self._sections.write(self._file, head + body, (self._chrom.id, low), (self._chrom.id, high))
 
-    def _placed(self, first: int, bins: Values, known: NDArray[np.bool_]) -> bytes:
-        """Start and value of each bin that is known."""
+    def _variable_step(self, first: int, bins: Values, known: NDArray[np.bool_]) -> bytes:
+        """Return the records (start and value) of the known bins."""
         records = np.empty((np.count_nonzero(known), 2), np.uint32)
         records[:, 0] = (first + np.flatnonzero(known)) * self.bin_width
         records[:, 1] = bins[known].view(np.uint32)
@@ -203,7 +210,7 @@ class BigWigWriter:
         return self._totals_at + _TOTALS.size
 
     def _complete(self) -> None:
-        """All but its name."""
+        """Finish the file, except for its name."""
         self._end()
         index_at = self._sections.write_tree(self._file)
         zooms = [level.append(self._file) for level in self._zooms.levels]
@@ -221,37 +228,37 @@ class BigWigWriter:
 
 
 @contextmanager
-def writing(
-    paths: Sequence[Path],
+def write_bigwigs(
+    paths: Sequence[str | os.PathLike[str]],
     chromsizes: Mapping[str, int],
     bin_width: int,
     *,
     digits: int | None = None,
     threads: int = 4,
-) -> Iterator[Add]:
-    """Several tracks of the same bins, a bigWig each, at once: all files appear when the block is left, or none.
+) -> Iterator[AddBins]:
+    """Write several tracks of the same bins, one bigWig each; all files appear when the block ends, or none.
 
-        with writing(paths, chromsizes, bin_width) as add:
+        with write_bigwigs(paths, chromsizes, bin_width) as add:
             add("chr1", 0, values)  # float32 (T, bins)
 
-    Of each, parameters, errors, memory and two open files are those of `BigWigWriter`; `add` is its `add` for T tracks,
-    and after an error of it the block is to be left.
+    Each track has the parameters, errors, memory use and two open files of a `BigWigWriter`. `add` is like its `add`,
+    for T tracks; after an error in it, leave the block.
 
     Parameters
     ----------
     threads
-        Tracks that are worked on at a time; compressing and summarising run without Python's lock.
+        Number of tracks written in parallel; compression and summaries run without Python's lock.
     """
     writers = [BigWigWriter(path, chromsizes, bin_width, digits=digits) for path in paths]
     with ExitStack() as stack:
         for writer in writers:
-            stack.enter_context(writer._opened())
+            stack.enter_context(writer._open())
         pool = stack.enter_context(ThreadPoolExecutor(threads))
 
         def add(chrom: str, start: int, values: Values) -> None:
             if len(values) != len(writers):
                 raise ValueError(f"{len(values)} rows of values for {len(writers)} tracks.")
-            # `list`, so that errors are raised here.
+            # `list` waits for the threads and raises their errors.
             list(pool.map(lambda writer, row: writer.add(chrom, start, row), writers, values))
 
         yield add
@@ -260,37 +267,39 @@ def writing(
             writer._publish()
 
 
-def _bits_dropped(digits: int | None) -> int:
-    """How many of float32's 23 bits are not needed for so many decimal digits."""
+def _dropped_bits(digits: int | None) -> int:
+    """Return how many of float32's 23 bits are not needed for this number of decimal digits."""
     if digits is None:
         return 0
     if digits < 1:
-        raise ValueError(f"A value has at least one significant digit, not {digits}.")
+        raise ValueError(f"Keep at least one significant digit, not {digits}.")
     return max(23 - ceil(digits * log2(10)), 0)
 
 
 @compiled
 def _round(bits: NDArray[np.uint32], dropped: int) -> None:
-    """Round float32 values in place to the nearest with so many bits less, halves to even.
+    """Round float32 values in place to the nearest with this many fewer bits, halves to even.
 
-    What is not finite, or would not be, stays as it is.
+    Values that are not finite, or would overflow, stay as they are.
     """
-    infinite, kept = 0x7F800000, 0xFFFFFFFF >> dropped << dropped
+    infinite, mask = 0x7F800000, 0xFFFFFFFF >> dropped << dropped
     for i in range(len(bits)):
-        rounded = (bits[i] + (1 << (dropped - 1)) - 1 + (bits[i] >> dropped & 1)) & kept
+        rounded = (bits[i] + (1 << (dropped - 1)) - 1 + (bits[i] >> dropped & 1)) & mask
         if bits[i] & infinite != infinite and rounded & infinite != infinite:
             bits[i] = rounded
 
 
 class Stretch(NamedTuple):
-    """Consecutive bins: `values` float32 (bins,) from `locus.start` on, the last clipped at `locus.end`."""
+    """Consecutive bins: `values` float32 (bins,) from `locus.start` on; the last bin ends at `locus.end`."""
 
     locus: Locus
     values: Values
 
 
-def write_bigwig(path: Path, assembly: Assembly, bin_width: int, stretches: Iterable[Stretch]) -> None:
-    """Write stretches of whole bins, which come sorted in the assembly's order; errors are those of `BigWigWriter`."""
+def write_bigwig(
+    path: str | os.PathLike[str], assembly: Assembly, bin_width: int, stretches: Iterable[Stretch]
+) -> None:
+    """Write stretches of whole bins, sorted in the assembly's order, to a bigWig; raises like `BigWigWriter`."""
     with BigWigWriter(path, assembly.chromsizes, bin_width) as writer:
         for locus, values in stretches:
             writer.add(locus.chrom, locus.start, values)

@@ -1,1 +1,1 @@
-"""What a site knows: its settings, files, tilesets, effects and views."""
+"""A site and its catalogue: settings, assemblies, tilesets, pairs and views."""

@@ -1,4 +1,4 @@
-"""Files into the catalogue, several at once: each checked first, and what is wrong said of each."""
+"""Check files and add them to the catalogue, with an error message for each file that cannot be added."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from trackserver.catalogue.manifest import Listed, check_uids
+from trackserver.catalogue.manifest import ListEntry, check_uids
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import check_tileset
@@ -14,52 +14,53 @@ from trackserver.errors import InvalidRequest, TrackserverError
 from trackserver.progress import Progress
 
 
-class Added(NamedTuple):
-    """The tilesets that were added, and a sentence for each that was not."""
+class AddResult(NamedTuple):
+    """The tilesets that were added, and a sentence for each one that was not."""
 
     records: list[TilesetRecord]
     faults: list[str]
 
 
-def add_each(site: Site, listed: Sequence[Listed], report: Progress) -> Added:
-    """Register the tilesets that are good.
+def add_each(site: Site, entries: Sequence[ListEntry], report: Progress) -> AddResult:
+    """Register the tilesets whose files are good.
 
     Raises
     ------
     InvalidRequest
-        Two of them have one uid; nothing is added.
+        Two of them have the same uid; nothing is added.
     """
-    good, faults = _checked(site, listed, report)
-    return Added(site.catalogue.put_tilesets(good), faults)
+    records, faults = _check_each(site, entries, report)
+    return AddResult(site.catalogue.put_tilesets(records), faults)
 
 
-def add_all(site: Site, listed: Sequence[Listed], report: Progress) -> list[TilesetRecord]:
+def add_all(site: Site, entries: Sequence[ListEntry], report: Progress) -> list[TilesetRecord]:
     """Register all tilesets of a list, or none.
 
     Raises
     ------
     InvalidRequest
-        Some are not good; a sentence for each.
+        Some files are not good; the message has a sentence for each.
     """
-    good, faults = _checked(site, listed, report)
+    records, faults = _check_each(site, entries, report)
     if faults:
-        raise InvalidRequest(f"Nothing was added, for {len(faults)} of {len(listed)} cannot be.\n" + "\n".join(faults))
-    return site.catalogue.put_tilesets(good)
+        reason = f"Nothing was added, because {len(faults)} of {len(entries)} tilesets failed the check."
+        raise InvalidRequest("\n".join([reason, *faults]))
+    return site.catalogue.put_tilesets(records)
 
 
-def _checked(site: Site, listed: Sequence[Listed], report: Progress) -> tuple[list[TilesetRecord], list[str]]:
+def _check_each(site: Site, entries: Sequence[ListEntry], report: Progress) -> tuple[list[TilesetRecord], list[str]]:
     site.check_writable()
-    check_uids(listed)
-    good, faults = [], []
-    for number, (where, record) in enumerate(listed):
+    check_uids(entries)
+    records, faults = [], []
+    for number, (where, record) in enumerate(entries):
         try:
-            good.append(check_tileset(site, record, partial(_report_part, report, number, len(listed))))
+            records.append(check_tileset(site, record, partial(_report_file, report, number, len(entries))))
         except TrackserverError as error:
             faults.append(f"{where}: {error}")
-        report(number + 1, len(listed))
-    return good, faults
+        report(number + 1, len(entries))
+    return records, faults
 
 
-def _report_part(report: Progress, number: int, total: int, done: int, of: int) -> None:
-    """So much of one file of several."""
-    report(number + done / max(of, 1), total)
+def _report_file(report: Progress, number: int, n_files: int, done: float, total: float) -> None:
+    """Report the progress within one file as a fraction of all files."""
+    report(number + done / max(total, 1), n_files)

@@ -1,4 +1,4 @@
-"""Whether a site still is what its catalogue says."""
+"""Check whether a site's files still match its catalogue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trackserver.progress import Progress
 
 @dataclass(frozen=True)
 class Finding:
-    """One part of the site; `fault` is a sentence, empty where all is well."""
+    """The result for one part of the site; `fault` is a sentence, or empty if all is well."""
 
     what: str
     name: str
@@ -24,7 +24,7 @@ class Finding:
 
 
 def check_site(site: Site, report: Progress) -> list[Finding]:
-    """Every assembly, tileset and model, one finding each."""
+    """Check every assembly, tileset and model; one finding each."""
     checks = list(_checks(site))
     findings = []
     for number, (what, name, check) in enumerate(checks, start=1):
@@ -43,7 +43,7 @@ def _checks(site: Site) -> Iterator[tuple[str, str, Callable[[], object]]]:
         yield "assembly", name, lambda name=name: _check_assembly(site, name)  # type: ignore[misc]
     for record in site.catalogue.tilesets():
         yield "tileset", record.uid, lambda record=record: _check_record(site, record)  # type: ignore[misc]
-    for model_id in registry.installed(site.models):
+    for model_id in registry.installed_models(site.models):
         yield "model", model_id, lambda model_id=model_id: _check_model(site, model_id)  # type: ignore[misc]
 
 
@@ -56,9 +56,8 @@ def _check_assembly(site: Site, name: str) -> None:
 
 
 def _check_record(site: Site, record: TilesetRecord) -> None:
-    found = check_tileset(site, record)
-    if found.sha256 != record.sha256:
-        raise TrackserverError(f"{record.path} has changed since it was added; add it again if that is meant.")
+    if check_tileset(site, record).sha256 != record.sha256:
+        raise TrackserverError(f"{record.path} has changed since it was added; add it again if that is intended.")
 
 
 def _check_model(site: Site, model_id: str) -> None:

@@ -1,7 +1,8 @@
-"""A new site: its settings, its FASTA's index and checksum, everything checked before it is kept."""
+"""Make a new site: check its files, write its settings, and compute the FASTA's index and checksum."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +14,38 @@ from trackserver.progress import Progress, no_progress
 
 
 def init_site(
-    path: Path,
+    path: str | os.PathLike[str],
     assembly: str,
     *,
-    fasta: Path | None = None,
-    genes: Path | None = None,
-    chromsizes: Path | None = None,
+    fasta: str | os.PathLike[str] | None = None,
+    genes: str | os.PathLike[str] | None = None,
+    chromsizes: str | os.PathLike[str] | None = None,
     progress: Progress = no_progress,
 ) -> Site:
-    """Make a site of one assembly.
+    """Make a site with one assembly.
 
     Raises
     ------
     DataError
-        A file is missing or of another format, or nothing says what the assembly's chromosomes are.
+        A file is missing or in the wrong format, or the assembly's chromosomes are not known.
     ChromosomesDoNotFit
-        The FASTA's chromosomes are not the assembly's.
+        The FASTA's chromosomes are not those of the assembly.
     """
-    files = {"fasta": fasta, "genes": genes, "chromsizes": chromsizes}
-    for given in files.values():
-        if given and not given.is_file():
-            raise DataError(f"There is no file {given}.")
-    if not (fasta or chromsizes or assembly in assemblies.KNOWN):
-        raise DataError(f"{assembly} is not known by name ({listing(assemblies.KNOWN)}); give --fasta or --chromsizes.")
+    given = {"fasta": fasta, "genes": genes, "chromsizes": chromsizes}
+    folder, files = Path(path), {name: Path(file) for name, file in given.items() if file}
+    for file in files.values():
+        if not file.is_file():
+            raise DataError(f"There is no file {file}.")
+    if not (fasta or chromsizes or assembly in assemblies.KNOWN_ASSEMBLIES):
+        raise DataError(
+            f"{assembly} is not a known assembly ({listing(assemblies.KNOWN_ASSEMBLIES)}); "
+            "give --fasta or --chromsizes."
+        )
     settings: dict[str, Any] = {
         "assembly": assembly,
-        "assemblies": {assembly: {name: _written(given, path) for name, given in files.items() if given}},
+        "assemblies": {assembly: {name: _setting(file, folder) for name, file in files.items()}},
     }
-    site = create_site(path, settings)
+    site = create_site(folder, settings)
     try:
         if fasta:
             site.reference(assembly).build_missing_index(progress)
@@ -54,26 +59,26 @@ def init_site(
     return site
 
 
-def _written(given: Path, site: Path) -> str:
-    """A path as the settings hold it: relative inside the site, so that a site can be moved."""
-    absolute, here = given.resolve(), site.resolve()
+def _setting(file: Path, site: Path) -> str:
+    """A path as the settings hold it: relative if the file is inside the site, so that the site can be moved."""
+    absolute, here = file.resolve(), site.resolve()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
 def check_fasta(site: Site, name: str) -> None:
-    """Raise unless the FASTA holds the assembly's chromosomes, at their sizes; it may hold more."""
+    """Raise unless the FASTA has chromosomes of the assembly at the right sizes; it may have others too."""
     assembly = site.assembly(name)
     index = assemblies.from_chromsizes(name, site.reference(name).fasta_index)
     shared = [chrom for chrom in assembly.chroms if chrom in index.chromsizes]
     fasta = site.reference(name).genome.path.name
     if not shared:
         raise ChromosomesDoNotFit(
-            f"{fasta} has no chromosome of {name}: the file has {listing(index.chroms)}; "
+            f"{fasta} has no chromosome of {name}: it has {listing(index.chroms)}; "
             f"{name} has {listing(assembly.chroms)}."
         )
     for chrom in shared:
         if index.chromsizes[chrom] != assembly.chromsizes[chrom]:
             raise ChromosomesDoNotFit(
                 f"{fasta} is not {name}: its {chrom} is {index.chromsizes[chrom]:,} bp long, "
-                f"in {name} it is {assembly.chromsizes[chrom]:,}."
+                f"but in {name} it is {assembly.chromsizes[chrom]:,} bp."
             )

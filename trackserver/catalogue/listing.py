@@ -1,12 +1,12 @@
-"""The catalogue as it is browsed: searched, counted, a page at a time, and which tilesets are pairs."""
+"""In-memory index of a site's catalogue, reloaded when the catalogue changes."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
 
-from trackserver.catalogue.facets import Counted, Index, Wanted
-from trackserver.catalogue.pairs import Pair, both_ways, find_pairs
+from trackserver.catalogue.facets import FacetCounts, Index, TilesetQuery
+from trackserver.catalogue.pairs import TrackPair, find_pairs, pairs_by_uid
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import assembly_records
@@ -15,33 +15,33 @@ from trackserver.errors import UnknownTileset
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What is worked out once for each change of the catalogue."""
+class _Snapshot:
+    """The index and pairs of one state of the catalogue."""
 
     stamp: object
     index: Index
-    pairs: dict[str, Pair]
+    pairs: dict[str, TrackPair]
 
 
 class Listing:
-    """Of a site, in one process; it knows the catalogue by heart, and asks it only whether it has changed."""
+    """A process's copy of the catalogue. Every call checks whether the catalogue has changed."""
 
     def __init__(self, site: Site):
         self.site = site
         self._lock = threading.Lock()
-        self._known = _Known(None, Index([]), {})
+        self._snapshot = _Snapshot(None, Index([]), {})
 
-    def find(self, wanted: Wanted) -> list[TilesetRecord]:
-        """The tilesets wanted; what assemblies bring along comes first among equals."""
-        return self._now().index.find(wanted)
+    def find(self, query: TilesetQuery) -> list[TilesetRecord]:
+        """The tilesets that match; those of assemblies come first among equals."""
+        return self._current().index.find(query)
 
-    def count(self, wanted: Wanted) -> Counted:
-        """How many tilesets are wanted, by facet."""
-        return self._now().index.count(wanted)
+    def count(self, query: TilesetQuery) -> FacetCounts:
+        """Count the tilesets that match, by facet."""
+        return self._current().index.count(query)
 
-    def pairs(self) -> dict[str, Pair]:
-        """The pair of each tileset that has one."""
-        return self._now().pairs
+    def pairs(self) -> dict[str, TrackPair]:
+        """The pair of each tileset that has one, by uid."""
+        return self._current().pairs
 
     def tileset(self, uid: str) -> TilesetRecord:
         if not is_assembly_uid(uid):
@@ -51,12 +51,12 @@ class Listing:
                 return record
         raise UnknownTileset(uid)
 
-    def _now(self) -> _Known:
+    def _current(self) -> _Snapshot:
         catalogue = self.site.catalogue
         stamp = catalogue.stamp()
         with self._lock:
-            if stamp != self._known.stamp:
+            if stamp != self._snapshot.stamp:
                 records = catalogue.tilesets()
-                pairs = both_ways(find_pairs(records, catalogue.chosen_pairs()))
-                self._known = _Known(stamp, Index([*assembly_records(self.site), *records]), pairs)
-            return self._known
+                pairs = pairs_by_uid(find_pairs(records, catalogue.chosen_pairs()))
+                self._snapshot = _Snapshot(stamp, Index([*assembly_records(self.site), *records]), pairs)
+            return self._snapshot

@@ -1,7 +1,7 @@
-"""Tilesets of a site, opened once for each version of their file, and the tiles they gave.
+"""A site's open tilesets, and a cache of their tiles.
 
-Everything kept is kept by what the file is (its inode, size and time of change; on the web its ETag), so a file that is
-replaced is the new one a moment later, and one that comes back after it was gone is served again.
+Everything is cached by the version of its file: its inode, size and time of change, or on the web its ETag. A file that
+is replaced is therefore served in its new version a moment later, and a file that comes back is served again.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from trackserver.tiles.grid import Grid
 from trackserver.tiles.kinds import open_file, warm_up
 from trackserver.tiles.tileset import TileId, Tileset, pyramid_info
 
-RECORDS_HELD = 1.0  # seconds for which the catalogue is not asked again
-LOOKED_AT = 0.2  # seconds for which a local file's version counts as known; what is read anew is always of one version
-REMOTE_HELD = 60.0  # seconds after which a remote file's version is asked for anew
-MOST_TRIES = 3
-MOST_OPEN = 512  # tilesets held open; each may hold a file
+RECORD_TTL_S = 1.0  # before the catalogue is asked for a record again
+LOCAL_VERSION_TTL_S = 0.2  # before a local file's version is checked again; a read never mixes two versions
+REMOTE_VERSION_TTL_S = 60.0  # before a remote file's version is checked again
+MAX_TRIES = 3
+MAX_OPEN = 512  # open tilesets; each may hold a file
 
 
 @dataclass(frozen=True)
 class Handle:
-    """A tileset and the version of what it is made of."""
+    """An open tileset, and the version of its file."""
 
     uid: str
     version: str
@@ -52,11 +52,11 @@ class Handle:
 
 @dataclass(frozen=True)
 class ComputedTilesets:
-    """Tilesets that are no files: computed for a question, and known by their uids.
+    """Tilesets that have no file, because they are computed for a question, and are known by their uids.
 
     owns : whether a uid is one of theirs
-    version : changes where the same uid is computed again; empty where there is none
-    open : raises UnknownTileset where there is none
+    version : changes if the same uid is computed again; empty if there is no result
+    open : raises UnknownTileset if there is no result
     """
 
     owns: Callable[[str], bool]
@@ -65,49 +65,49 @@ class ComputedTilesets:
 
 
 class TilesetCache:
-    """A process's open tilesets. Safe from several threads.
+    """A process's open tilesets, safe to use from several threads.
 
-    computed : the kinds of tilesets besides files and assemblies
+    computed : kinds of tilesets besides those of files and assemblies
     """
 
     def __init__(self, site: Site, computed: Sequence[ComputedTilesets] = ()):
         self.site, self._root, self._computed = site, str(site.path), tuple(computed)
-        most = site.settings.cache_mb << 20
-        self.blocks, self.payloads = ByteCache(most * 3 // 4), ByteCache(most // 4)
-        self._records: TTLCache[str, TilesetRecord] = TTLCache(100_000, RECORDS_HELD)
-        self._handles: LRUCache[str, tuple[Handle, float]] = LRUCache(MOST_OPEN)
+        max_bytes = site.settings.cache_mb << 20
+        self.blocks, self.payloads = ByteCache(max_bytes * 3 // 4), ByteCache(max_bytes // 4)
+        self._records: TTLCache[str, TilesetRecord] = TTLCache(100_000, RECORD_TTL_S)
+        self._handles: LRUCache[str, tuple[Handle, float]] = LRUCache(MAX_OPEN)
         self._lock = threading.Lock()
 
     def warm_up(self) -> None:
-        """Read, before anybody waits for it, what the first requests would: chromosome sizes, catalogue, code."""
+        """Load what the first requests need, before anybody waits: chromosome sizes, catalogue, code."""
         for name in self.site.assembly_names:
-            with suppress(TrackserverError):  # whoever asks for that assembly is told
+            with suppress(TrackserverError):  # a request for that assembly reports the error
                 self.site.assembly(name)
         for filetype in self.site.catalogue.filetypes():
             warm_up(filetype)
 
     def get(self, uid: str) -> Handle:
-        """The tileset of a uid, of the version that is there now.
+        """Open a tileset in its current version.
 
         Raises
         ------
         UnknownTileset, UnreadableFile
-            There is none, or its file is gone or damaged.
+            There is no such tileset, or its file is gone or damaged.
         """
         for kind in self._computed:
             if kind.owns(uid):
                 version = kind.version(self.site, uid)
-                return self._held(uid, version) or self._keep(uid, version, kind.open(self.site, uid))
+                return self._cached(uid, version) or self._store(uid, version, kind.open(self.site, uid))
         if is_assembly_uid(uid):
-            return self._held(uid, "") or self._keep(uid, "", open_assembly_tileset(self.site, uid))
+            return self._cached(uid, "") or self._store(uid, "", open_assembly_tileset(self.site, uid))
         record = self._record(uid)
         return self._open_remote(record) if is_remote(record.path) else self._open_local(record)
 
     def info(self, uid: str) -> dict[str, Any]:
-        """A tileset's description.
+        """A tileset's description for HiGlass.
 
-        Of a line or of intervals it takes no file: the client asks for it once, so where the file is away for a while,
-        it is the tiles that say so, and they are asked for again.
+        A client asks for it only once. For a line or intervals it is therefore given even while the file is
+        unavailable; the tiles then report the error, and the client asks for them again.
         """
         try:
             return self.get(uid).tileset.info()
@@ -119,8 +119,8 @@ class TilesetCache:
             return pyramid_info(grid, name=record.name, datatype=record.datatype)
 
     def tile(self, handle: Handle, tile: TileId) -> bytes:
-        """The JSON of one tile. A file that is replaced or written to meanwhile is opened anew."""
-        for _ in range(MOST_TRIES):
+        """The JSON of one tile. A file that is replaced or written to meanwhile is opened again."""
+        for _ in range(MAX_TRIES):
             try:
                 return self._payload(handle, tile)
             except (FileChanged, UnreadableFile):
@@ -137,51 +137,53 @@ class TilesetCache:
             return encoded, len(encoded)
 
         key = handle.version, handle.uid, tile.zoom, tile.x, tile.y, tile.modifier
-        return self.payloads.get(key, make)
+        return self.payloads.get_or_make(key, make)
 
     def _record(self, uid: str) -> TilesetRecord:
         with self._lock:
-            found = self._records.get(uid)
-        if found is None:
-            found = self.site.catalogue.tileset(uid)
+            record = self._records.get(uid)
+        if record is None:
+            record = self.site.catalogue.tileset(uid)
             with self._lock:
-                self._records[uid] = found
-        return found
+                self._records[uid] = record
+        return record
 
     def _open_local(self, record: TilesetRecord) -> Handle:
-        what = f"{record.path} {record.name} "
-        with self._lock:
-            held, seen = self._handles.get(record.uid, (None, 0.0))
-        if held and time.monotonic() - seen < LOOKED_AT and held.version.startswith(what):
-            return held
-        path = os.path.join(self._root, record.path)  # as `site.inside`, which takes longer than all the rest here
-        version = what + identity_at(path)
-        if held and held.version == version:
-            return self._keep(record.uid, version, held.tileset)
+        version_prefix = f"{record.path} {record.name} "
+        cached, checked = self._cached_at(record.uid)
+        if cached and time.monotonic() - checked < LOCAL_VERSION_TTL_S and cached.version.startswith(version_prefix):
+            return cached
+        path = os.path.join(self._root, record.path)  # `site.inside` would take longer than the rest of this function
+        version = version_prefix + identity_at(path)
+        if cached and cached.version == version:
+            return self._store(record.uid, version, cached.tileset)
         grid = Grid(self.site.assembly(record.assembly))
         tileset = open_file(record.filetype, Path(path), grid, record.name, self.blocks)
-        if not version.endswith(identity_at(path)):  # replaced between the look at it and its opening
+        if not version.endswith(identity_at(path)):  # replaced after its version was read
             return self._open_local(record)
-        return self._keep(record.uid, version, tileset)
+        return self._store(record.uid, version, tileset)
 
     def _open_remote(self, record: TilesetRecord) -> Handle:
-        with self._lock:
-            held, opened = self._handles.get(record.uid, (None, 0.0))
-        if held and time.monotonic() - opened < REMOTE_HELD:
-            return held
+        cached, checked = self._cached_at(record.uid)
+        if cached and time.monotonic() - checked < REMOTE_VERSION_TTL_S:
+            return cached
         source = open_remote(record.path, guard_of(self.site, record))
-        if held and held.version == source.identity:
-            return self._keep(record.uid, held.version, held.tileset)
+        if cached and cached.version == source.identity:
+            return self._store(record.uid, cached.version, cached.tileset)
         grid = Grid(self.site.assembly(record.assembly))
         tileset = open_file(record.filetype, source, grid, record.name, self.blocks)
-        return self._keep(record.uid, source.identity, tileset)
+        return self._store(record.uid, source.identity, tileset)
 
-    def _held(self, uid: str, version: str) -> Handle | None:
+    def _cached_at(self, uid: str) -> tuple[Handle | None, float]:
+        """The cached handle, if any, and when its version was last checked."""
         with self._lock:
-            held, _ = self._handles.get(uid, (None, 0.0))
-        return held if held and held.version == version else None
+            return self._handles.get(uid, (None, 0.0))
 
-    def _keep(self, uid: str, version: str, tileset: Tileset) -> Handle:
+    def _cached(self, uid: str, version: str) -> Handle | None:
+        cached, _ = self._cached_at(uid)
+        return cached if cached and cached.version == version else None
+
+    def _store(self, uid: str, version: str, tileset: Tileset) -> Handle:
         handle = Handle(uid, version, tileset)
         with self._lock:
             self._handles[uid] = handle, time.monotonic()

@@ -1,8 +1,8 @@
-"""Which measured tileset a predicted one speaks of, why, and how sure that is.
+"""Match predicted tilesets to their observed counterparts, with a reason and a confidence.
 
-A person's word goes before everything. Then a predicted track is paired with what was measured of its own accession,
-else with what was measured of the same assay, biosample, target and strand. Never across assemblies, and never where
-assay or biosample is not known.
+A person's choice comes first. Otherwise a predicted tileset is paired with an observed one of the same accession, or
+else of the same assay, biosample, target and strand. Tilesets of different assemblies are never paired, and a tileset
+whose assay or biosample is unknown is paired by accession only.
 """
 
 from __future__ import annotations
@@ -16,120 +16,124 @@ from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import OBSERVED, PREDICTED, TilesetRecord
 from trackserver.errors import InvalidRequest
 
-Sure = Literal["chosen", "certain", "likely", "ambiguous"]
-_SUREST: tuple[Sure, ...] = ("chosen", "certain", "likely", "ambiguous")
+Confidence = Literal["chosen", "certain", "likely", "ambiguous"]
+_BY_CONFIDENCE: tuple[Confidence, ...] = ("chosen", "certain", "likely", "ambiguous")
 _Key = tuple[str, ...]
 _Index = dict[_Key, list[TilesetRecord]]
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A predicted tileset and the measured one it speaks of, by their uids.
+class TrackPair:
+    """A predicted tileset and its observed counterpart, by their uids.
 
-    reason : in words
-    sure : `chosen` by a person, `certain` by accession, `likely` by what was measured, `ambiguous` where several fit
+    reason : a phrase for people
+    confidence : `chosen` by a person, `certain` by accession, `likely` by assay and biosample, `ambiguous` if several
+        tilesets match
     """
 
     predicted: str
-    measured: str
+    observed: str
     reason: str
-    sure: Sure
+    confidence: Confidence
 
     def other(self, uid: str) -> str:
-        return self.measured if uid == self.predicted else self.predicted
+        return self.observed if uid == self.predicted else self.predicted
 
 
-def find_pairs(records: Iterable[TilesetRecord], chosen: Mapping[str, str] | None = None) -> list[Pair]:
+def find_pairs(records: Iterable[TilesetRecord], chosen: Mapping[str, str] | None = None) -> list[TrackPair]:
     """The pair of every predicted tileset that has one.
 
-    Where several measured tilesets fit, the one of the signal that is shown first of its assay (`words.SIGNAL`), then
+    If several observed tilesets match, the first is the one with the assay's preferred signal (`words.SIGNAL`), then
     the one that pools the most replicates, then the first by uid.
 
     Parameters
     ----------
     records
-        In the catalogue's words.
+        With assays, biosamples and targets spelled as in the catalogue.
     chosen
-        What people said: of a predicted tileset the measured one, or nothing where they say that there is none.
+        People's choices: the uid of a predicted tileset -> the uid of the observed one, or "" for none.
     """
-    chosen, listed = chosen or {}, list(records)
-    measured = [record for record in listed if record.kind == OBSERVED]
-    there = {record.uid for record in measured}
-    by_accession = _indexed(measured, _accessions)
-    by_words = _indexed(measured, _meanings)
-    found = []
-    for record in listed:
+    chosen, records = chosen or {}, list(records)
+    observed = [record for record in records if record.kind == OBSERVED]
+    observed_uids = {record.uid for record in observed}
+    by_accession = _index(observed, _accession_keys)
+    by_words = _index(observed, _word_keys)
+    pairs = []
+    for record in records:
         if record.kind != PREDICTED:
             continue
-        said = chosen.get(record.uid)
-        if said in there:
-            found.append(Pair(record.uid, str(said), "chosen by hand", "chosen"))
-        elif said != "":
-            found += _by_rules(record, by_accession, by_words)
-    return found
+        choice = chosen.get(record.uid)
+        if choice in observed_uids:
+            pairs.append(TrackPair(record.uid, str(choice), "chosen by hand", "chosen"))
+        elif choice != "":
+            pairs += _match(record, by_accession, by_words)
+    return pairs
 
 
-def both_ways(pairs: Iterable[Pair]) -> dict[str, Pair]:
-    """The pair of each tileset; of a measured one the surest, and among equals the first."""
-    found: dict[str, Pair] = {}
-    for pair in sorted(pairs, key=lambda pair: _SUREST.index(pair.sure)):
-        found[pair.predicted] = pair
-        found.setdefault(pair.measured, pair)
-    return found
+def pairs_by_uid(pairs: Iterable[TrackPair]) -> dict[str, TrackPair]:
+    """The pair of each tileset; an observed one gets its most confident pair, and the first among equals."""
+    by_uid: dict[str, TrackPair] = {}
+    for pair in sorted(pairs, key=lambda pair: _BY_CONFIDENCE.index(pair.confidence)):
+        by_uid[pair.predicted] = pair
+        by_uid.setdefault(pair.observed, pair)
+    return by_uid
 
 
-def choose(site: Site, predicted: str, measured: str) -> None:
-    """Keep somebody's word on what was measured of a predicted tileset.
+def choose(site: Site, predicted: str, observed: str) -> None:
+    """Store a person's choice of the observed tileset for a predicted one.
 
     Raises
     ------
     UnknownTileset
-        One of them is not there.
+        One of them does not exist.
     InvalidRequest
-        They are not a predicted and a measured tileset, or lie on different assemblies.
+        They are not a predicted and an observed tileset, or lie on different assemblies.
     """
-    one, other = _predicted(site, predicted), site.catalogue.tileset(measured)
+    one, other = _predicted_record(site, predicted), site.catalogue.tileset(observed)
     if other.kind != OBSERVED:
-        raise InvalidRequest(f"'{measured}' is not measured but {other.kind}; name a measured tileset.")
+        raise InvalidRequest(f"'{observed}' is {other.kind}, not observed; name an observed tileset.")
     if one.assembly != other.assembly:
-        raise InvalidRequest(f"'{predicted}' lies on {one.assembly} and '{measured}' on {other.assembly}.")
-    site.catalogue.choose_pair(predicted, measured)
+        raise InvalidRequest(f"'{predicted}' lies on {one.assembly} and '{observed}' on {other.assembly}.")
+    site.catalogue.choose_pair(predicted, observed)
 
 
 def choose_none(site: Site, predicted: str) -> None:
-    """Keep somebody's word that nothing on this site is what was measured of a predicted tileset."""
-    site.catalogue.choose_pair(_predicted(site, predicted).uid, "")
+    """Store a person's choice that a predicted tileset has no observed counterpart on this site."""
+    site.catalogue.choose_pair(_predicted_record(site, predicted).uid, "")
 
 
 def forget(site: Site, predicted: str) -> None:
-    """Leave a predicted tileset to the rules again."""
-    site.catalogue.forget_pair(_predicted(site, predicted).uid)
+    """Delete a person's choice, so that the rules apply to the predicted tileset again."""
+    site.catalogue.forget_pair(_predicted_record(site, predicted).uid)
 
 
-def _predicted(site: Site, uid: str) -> TilesetRecord:
+def _predicted_record(site: Site, uid: str) -> TilesetRecord:
     record = site.catalogue.tileset(uid)
     if record.kind != PREDICTED:
-        raise InvalidRequest(f"'{uid}' is not predicted but {record.kind}; name a predicted tileset first.")
+        raise InvalidRequest(f"'{uid}' is {record.kind}, not predicted; name a predicted tileset first.")
     return record
 
 
-def _by_rules(record: TilesetRecord, by_accession: _Index, by_words: _Index) -> list[Pair]:
-    for accession in _accessions(record):
-        if fitting := by_accession.get(accession):
-            return [_pair(record, fitting, f"same {_what(accession[-1])}", "certain")]
-    for meaning in _meanings(record):
-        if fitting := by_words.get(meaning):
-            return [_pair(record, fitting, f"same {_shared(record)}", "likely")]
+def _match(record: TilesetRecord, by_accession: _Index, by_words: _Index) -> list[TrackPair]:
+    """The pair of a predicted tileset by the rules, in a list that is empty if nothing matches."""
+    for accession in _accession_keys(record):
+        if candidates := by_accession.get(accession):
+            return [_best_pair(record, candidates, f"same {_accession_label(accession[-1])}", "certain")]
+    for key in _word_keys(record):
+        if candidates := by_words.get(key):
+            return [_best_pair(record, candidates, f"same {_shared_fields(record)}", "likely")]
     return []
 
 
-def _pair(record: TilesetRecord, fitting: Sequence[TilesetRecord], reason: str, sure: Sure) -> Pair:
-    best = min(fitting, key=_rank)
-    if sure == "likely" and record.accession and best.accession:
+def _best_pair(
+    record: TilesetRecord, candidates: Sequence[TilesetRecord], reason: str, confidence: Confidence
+) -> TrackPair:
+    best = min(candidates, key=_rank)
+    if confidence == "likely" and record.accession and best.accession:
         reason += f", but {best.accession} and not {record.accession}"
-    if len(fitting) > 1:
-        return Pair(record.uid, best.uid, f"{reason}; the first of {len(fitting)} that fit", "ambiguous")
-    return Pair(record.uid, best.uid, reason, sure)
+    if len(candidates) > 1:
+        return TrackPair(record.uid, best.uid, f"{reason}; the first of {len(candidates)} that match", "ambiguous")
+    return TrackPair(record.uid, best.uid, reason, confidence)
 
 
 def _rank(record: TilesetRecord) -> tuple[int, int, str]:
@@ -138,38 +142,38 @@ def _rank(record: TilesetRecord) -> tuple[int, int, str]:
     return signal, -len(encode.get("biological_replicates", ())), record.uid
 
 
-def _indexed(records: Iterable[TilesetRecord], keys: Callable[[TilesetRecord], list[_Key]]) -> _Index:
-    found: _Index = {}
+def _index(records: Iterable[TilesetRecord], keys: Callable[[TilesetRecord], list[_Key]]) -> _Index:
+    index: _Index = {}
     for record in records:
         for key in keys(record):
-            found.setdefault(key, []).append(record)
-    return found
+            index.setdefault(key, []).append(record)
+    return index
 
 
-def _accessions(record: TilesetRecord) -> list[_Key]:
-    """By which it is known, the file's before the experiment's."""
-    known = (record.accession, record.provenance.get("encode", {}).get("experiment", ""))
-    return [(*_place(record), accession.upper()) for accession in dict.fromkeys(known) if accession]
+def _accession_keys(record: TilesetRecord) -> list[_Key]:
+    """Keys by the file's accession, then by the experiment's."""
+    accessions = (record.accession, record.provenance.get("encode", {}).get("experiment", ""))
+    return [(*_common_key(record), accession.upper()) for accession in dict.fromkeys(accessions) if accession]
 
 
-def _meanings(record: TilesetRecord) -> list[_Key]:
-    """What it measures, if that is known; ChIP-seq of nobody knows what is not."""
+def _word_keys(record: TilesetRecord) -> list[_Key]:
+    """The key by assay, biosample and target; none if the assay, the biosample or a ChIP-seq's target is unknown."""
     if not (record.assay and record.biosample) or (record.assay == "CHIP" and not record.target):
         return []
-    return [(*_place(record), *map(words.key, (record.assay, record.biosample, record.target)))]
+    return [(*_common_key(record), *map(words.key, (record.assay, record.biosample, record.target)))]
 
 
-def _place(record: TilesetRecord) -> _Key:
+def _common_key(record: TilesetRecord) -> _Key:
     """What two tilesets must share to be drawn over each other."""
     return record.assembly, record.datatype, record.strand
 
 
-def _what(accession: str) -> str:
+def _accession_label(accession: str) -> str:
     return f"{'experiment' if accession.startswith('ENCSR') else 'accession'} {accession}"
 
 
-def _shared(record: TilesetRecord) -> str:
+def _shared_fields(record: TilesetRecord) -> str:
     """`assay, biosample and strand`."""
-    also = ["target"] * bool(record.target) + ["strand"] * (record.strand != ".")
-    names = ["assay", "biosample", *also]
+    optional = ["target"] * bool(record.target) + ["strand"] * (record.strand != ".")
+    names = ["assay", "biosample", *optional]
     return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,6 +1,6 @@
-"""The reference of an assembly on a site: sequence, genes, regions, chains, rsIDs, each read when first needed.
+"""A site's reference files for one assembly: sequence, genes, regions, chains and rsIDs.
 
-Whoever needs one first, in whichever thread or process, reads or computes it; the others wait for that.
+Each is read or computed when it is first needed. Other threads and processes wait for the one that does it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Value = TypeVar("Value")
 
 
 class Reference:
-    """What a site has of one assembly.
+    """A site's files for one assembly.
 
-    folder : the site; paths in `files` are relative to it
-    cache : where what is computed of the FASTA is remembered
-    other_assembly : any other assembly, by its name
+    folder : the site's folder, to which paths in `files` are relative
+    cache : folder for values computed from the FASTA
+    other_assembly : gives any other assembly by name
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Reference:
         self._lock = threading.Lock()
 
     def _once(self, key: Hashable, read: Callable[[], Value]) -> Value:
-        """A value, read by the first thread that asks for it; one that fails is tried again by the next."""
+        """Read a value once, in the first thread that needs it. If that fails, the next thread tries again."""
         if key not in self._values:
             with self._lock:
                 lock = self._locks.setdefault(key, threading.Lock())
@@ -63,16 +63,18 @@ class Reference:
 
     @property
     def assembly(self) -> Assembly:
-        """Chromosomes and sizes: by the site's own file, by name, or by the FASTA."""
+        """Chromosomes and sizes, from the site's chromsizes file, a known assembly, or the FASTA."""
 
         def read() -> Assembly:
             if self._files.chromsizes:
                 return assemblies.from_chromsizes(self.name, self._folder / self._files.chromsizes)
-            if self.name in assemblies.KNOWN:
-                return assemblies.known(self.name)
+            if self.name in assemblies.KNOWN_ASSEMBLIES:
+                return assemblies.known_assembly(self.name)
             if self._files.fasta:
                 return assemblies.from_chromsizes(self.name, self.fasta_index)
-            raise DataError(f"Assembly {self.name} needs a chromsizes file or a FASTA in {config.FILE}.")
+            raise DataError(
+                f"Assembly {self.name} has no chromosome sizes; give its chromsizes or fasta in {config.FILE}."
+            )
 
         return self._once("assembly", read)
 
@@ -82,7 +84,7 @@ class Reference:
 
     @property
     def genome(self) -> Genome:
-        """The assembly's sequence; raises InvalidRequest where the site has none."""
+        """The assembly's sequence; raises InvalidRequest if the site has none."""
         if not self._files.fasta:
             raise InvalidRequest(
                 f"This site has no sequence of {self.name}; set assemblies.{self.name}.fasta in {config.FILE} to its "
@@ -96,7 +98,7 @@ class Reference:
 
     @property
     def fasta_index(self) -> Path:
-        """The FASTA's own .fai where it has one, else the one in the site's cache."""
+        """The .fai beside the FASTA if there is one, else the one in the site's cache."""
         beside = Path(f"{self.fasta}.fai")
         return beside if beside.exists() else self._cache / f"{self.fasta.name}.fai"
 
@@ -105,38 +107,38 @@ class Reference:
         make_once(index, lambda: build_index(self.fasta, index, progress), index.exists)
 
     def fasta_sha256(self, progress: Progress = no_progress) -> str:
-        """Checksum of the FASTA, remembered in the cache for as long as its size and time of change stay the same."""
-        (digest,) = self._once("sha256", lambda: self._remembered("sha256", lambda: [sha256(self.fasta, progress)]))
+        """Checksum of the FASTA, cached until its size or time of change differs."""
+        (digest,) = self._once("sha256", lambda: self._cached_lines("sha256", lambda: [sha256(self.fasta, progress)]))
         return digest
 
     def known_sequence(self, progress: Progress = no_progress) -> list[Locus]:
-        """Where the assembly has known sequence, in its order; remembered in the cache as the checksum is."""
+        """Regions with known sequence, in the assembly's order; cached like the checksum."""
 
         def compute() -> list[str]:
             order = {chrom: number for number, chrom in enumerate(self.assembly.chroms)}
-            found = known_sequence(self.genome.path, self.fasta_index, progress)
-            loci = sorted((order[locus.chrom], locus.start, locus.end) for locus in found if locus.chrom in order)
+            known = known_sequence(self.genome.path, self.fasta_index, progress)
+            loci = sorted((order[locus.chrom], locus.start, locus.end) for locus in known if locus.chrom in order)
             return [f"{self.assembly.chroms[number]}\t{start}\t{end}" for number, start, end in loci]
 
         def read() -> list[Locus]:
-            rows = [line.split("\t") for line in self._remembered("known.bed", compute)]
+            rows = [line.split("\t") for line in self._cached_lines("known.bed", compute)]
             return [Locus(chrom, int(start), int(end)) for chrom, start, end in rows]
 
         return self._once("known", read)
 
-    def _remembered(self, ending: str, compute: Callable[[], list[str]]) -> list[str]:
-        """Lines that were computed of the FASTA as it is now; from the cache, or put there if it can be written."""
+    def _cached_lines(self, suffix: str, compute: Callable[[], list[str]]) -> list[str]:
+        """Lines computed from the current FASTA: from the cache, or else computed, and cached if it is writable."""
         fasta = self.genome.path
-        about = fasta.stat()
-        stamp = f"#{about.st_size}:{about.st_mtime_ns}"
-        file = self._cache / f"{fasta.name}.{ending}"
+        stat = fasta.stat()
+        stamp = f"#{stat.st_size}:{stat.st_mtime_ns}"
+        file = self._cache / f"{fasta.name}.{suffix}"
 
-        def is_made() -> bool:
+        def is_current() -> bool:
             return file.exists() and file.read_text().partition("\n")[0] == stamp
 
-        if not is_made() and not os.access(self._cache, os.W_OK):
+        if not is_current() and not os.access(self._cache, os.W_OK):
             return compute()
-        make_once(file, lambda: write_whole(file, "\n".join([stamp, *compute()]) + "\n"), is_made)
+        make_once(file, lambda: write_whole(file, "\n".join([stamp, *compute()]) + "\n"), is_current)
         return file.read_text().splitlines()[1:]
 
     def genes(self) -> Genes | None:
@@ -144,13 +146,13 @@ class Reference:
         return self._once("genes", lambda: read_genes(self._folder / file, self.assembly)) if file else None
 
     def regions(self, kind: Literal["repeats", "blacklist"]) -> Regions | None:
-        """The intervals of a kind that the site has for the assembly."""
+        """The site's repeats or blacklist for the assembly, if it has them."""
         file = getattr(self._files, kind)
         return self._once(kind, lambda: Regions.read(self._folder / file, self.assembly)) if file else None
 
     @property
     def rsid_table(self) -> Path:
-        """Where the site's table of the assembly's rsIDs is, or would be."""
+        """Path of the table of the assembly's rsIDs; it may not exist."""
         return self._folder / "rsids" / f"{self.name}.sqlite"
 
     @property
@@ -158,7 +160,7 @@ class Reference:
         return Rsids(self.rsid_table, self.assembly) if self.rsid_table.exists() else None
 
     def liftover(self, source: str) -> Liftover:
-        """What takes loci of another assembly to this one."""
+        """The liftover from another assembly to this one."""
         chains = self._files.chains
         if source not in chains:
             raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""Files at addresses that visitors bring: opened as far as it takes to know them good, then in the catalogue."""
+"""Register files at web addresses that visitors give, after a quick check."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from trackserver.tiles.grid import Grid
 from trackserver.tiles.kinds import KINDS, open_file
 from trackserver.tiles.tileset import TileId
 
-MOST_NAME = 200
+MAX_NAME_LENGTH = 200
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What a visitor says of a file; what is empty is the site's or the file's own."""
+    """A visitor's request to register a file; empty fields are filled from the site or the file's name."""
 
     url: str
     filetype: str
@@ -34,52 +34,55 @@ class Registration:
     uid: str = ""
 
 
-def register(site: Site, asked: Registration) -> tuple[TilesetRecord, bool]:
-    """The tileset of an address, and whether it is new; the same address on the same assembly is the same uid.
+def register(site: Site, request: Registration) -> tuple[TilesetRecord, bool]:
+    """Register an address; returns its tileset and whether it is new.
+
+    The same address on the same assembly always has the same uid.
 
     Raises
     ------
     RemoteRefused
-        The site does not take addresses, or not this one.
+        The site does not accept visitors' addresses, or not this one.
     InvalidRequest
-        No file of that kind is there, its chromosomes are not the assembly's, or the uid is another's.
+        The file cannot be read as that type, its chromosomes are not the assembly's, or the uid is taken.
     """
     if not site.settings.register_url:
         raise RemoteRefused(
-            "This site shows no files from elsewhere; its administrator can allow them with register_url = true."
+            "This site does not accept files from other addresses; its administrator can allow them with "
+            "register_url = true."
         )
-    record = _record(site, asked)
-    if known := _known(site, record):
-        return known, False
+    record = _record(site, request)
+    if existing := _existing(site, record):
+        return existing, False
     try:
-        _look_into(site, record)
-    except (DataError, Unavailable) as error:  # what a visitor brings is no fault of this server
+        _check_file(site, record)
+    except (DataError, Unavailable) as error:  # the visitor's file is at fault, not this server
         raise InvalidRequest(str(error)) from error
     site.check_writable()
     try:
-        site.catalogue.add_registered(record, site.settings.remote_most)
+        site.catalogue.add_registered(record, site.settings.remote_max_files)
     except InvalidRequest:
-        if known := _known(site, record):  # by another request, meanwhile
-            return known, False
+        if existing := _existing(site, record):  # another request registered it meanwhile
+            return existing, False
         raise
     return record, True
 
 
-def _record(site: Site, asked: Registration) -> TilesetRecord:
-    kind = KINDS.get(asked.filetype)
+def _record(site: Site, request: Registration) -> TilesetRecord:
+    kind = KINDS.get(request.filetype)
     if kind is None or not kind.by_ranges:
         raise InvalidRequest(
-            f"A '{asked.filetype}' file is not shown from elsewhere; "
-            f"these are: {listing(name for name, kind in KINDS.items() if kind.by_ranges)}."
+            f"A '{request.filetype}' file cannot be registered by its address; "
+            f"these file types can: {listing(name for name, kind in KINDS.items() if kind.by_ranges)}."
         )
-    assembly = site.assembly(asked.assembly or site.default_assembly).name
-    digest = hashlib.sha256(f"{asked.url} {assembly}".encode()).hexdigest()[:20]
+    assembly = site.assembly(request.assembly or site.default_assembly).name
+    digest = hashlib.sha256(f"{request.url} {assembly}".encode()).hexdigest()[:20]
     record = TilesetRecord(
-        uid=asked.uid or f"url-{digest}",
-        name=(asked.name or stem_of(asked.url))[:MOST_NAME],
+        uid=request.uid or f"url-{digest}",
+        name=(request.name or stem_of(request.url))[:MAX_NAME_LENGTH],
         kind=REGISTERED,
         assembly=assembly,
-        path=asked.url,
+        path=request.url,
         filetype=kind.filetype,
         datatype=kind.datatype,
     )
@@ -88,25 +91,25 @@ def _record(site: Site, asked: Registration) -> TilesetRecord:
     return record
 
 
-def _known(site: Site, record: TilesetRecord) -> TilesetRecord | None:
-    """The same address under the same uid; one that is another's is refused."""
+def _existing(site: Site, record: TilesetRecord) -> TilesetRecord | None:
+    """The tileset with the same uid and address, if there is one; raises if the uid belongs to another address."""
     try:
-        known = site.catalogue.tileset(record.uid)
+        existing = site.catalogue.tileset(record.uid)
     except UnknownTileset:
         return None
-    if (known.kind, known.path, known.assembly) != (record.kind, record.path, record.assembly):
-        raise InvalidRequest(f"There is a tileset '{record.uid}' already; choose another uid.")
-    return known
+    if (existing.kind, existing.path, existing.assembly) != (record.kind, record.path, record.assembly):
+        raise InvalidRequest(f"A tileset '{record.uid}' already exists; choose another uid.")
+    return existing
 
 
-def _look_into(site: Site, record: TilesetRecord) -> None:
-    """Open the file, look whose chromosomes it has, and make its first tile.
+def _check_file(site: Site, record: TilesetRecord) -> None:
+    """Open the file, check its chromosomes, and make its first tile.
 
-    That takes a few ranges; `trackserver add` reads the whole file.
+    This reads a few ranges only, whereas `trackserver add` reads the whole file.
     """
     assembly = site.assembly(record.assembly)
     source = open_remote(record.path, guard_of(site, record))
     tileset = open_file(record.filetype, source, Grid(assembly), record.name, ByteCache(1 << 24))
-    if isinstance(tileset, BigWigTileset | BigBedTileset):  # all kinds that are read by ranges
+    if isinstance(tileset, BigWigTileset | BigBedTileset):  # the only types read by ranges
         check_chromosomes(tileset.bbi, assembly)
     tileset.tile(TileId(record.uid, 0, 0))

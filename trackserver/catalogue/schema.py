@@ -1,8 +1,6 @@
-"""Tables of the catalogue, one schema for SQLite and PostgreSQL."""
+"""Tables of the catalogue: one schema for SQLite and PostgreSQL."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, Column, DateTime, Integer, MetaData, String, Table, Text
@@ -15,11 +13,11 @@ tilesets = Table(
     metadata,
     Column("uid", String(128), primary_key=True),
     Column("name", Text, nullable=False),
-    Column("kind", String(16), nullable=False),  # observed | predicted
+    Column("kind", String(16), nullable=False),  # observed | predicted | registered
     Column("filetype", String(16), nullable=False),
     Column("datatype", String(24), nullable=False),
     Column("assembly", String(64), nullable=False, index=True),
-    Column("path", Text, nullable=False),  # relative to the site where the file lies inside it
+    Column("path", Text, nullable=False),  # relative to the site if the file is inside it
     Column("assay", Text, nullable=False),
     Column("biosample", Text, nullable=False),
     Column("target", Text, nullable=False),
@@ -30,17 +28,17 @@ tilesets = Table(
     Column("size", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("provenance", JSON, nullable=False),
-    # By which it is seen at once whether anything has changed.
+    # Indexed, because its maximum tells whether the catalogue has changed.
     Column("created", DateTime(timezone=True), nullable=False, index=True),
     Column("source", Text, nullable=False, server_default=""),
 )
 
-# Which measured tileset a person says that a predicted one speaks of; none where it is empty.
+# People's choices of the observed tileset for a predicted one; an empty uid means that there is none.
 pairs = Table(
     "pairs",
     metadata,
     Column("predicted", String(128), primary_key=True),
-    Column("measured", String(128), nullable=False),
+    Column("observed", String(128), nullable=False),
     Column("created", DateTime(timezone=True), nullable=False),
 )
 
@@ -54,33 +52,44 @@ views = Table(
 )
 
 
-def prepare(engine: sa.Engine) -> None:
-    """Make the tables, and the columns and indexes that a catalogue of an earlier version lacks.
+def create_tables(engine: sa.Engine) -> None:
+    """Create the tables, and the columns and indexes that a catalogue of an earlier version lacks.
 
-    Several processes may do so at once, and where nothing is lacking nothing is written.
+    Several processes may call this at once. If nothing is lacking, nothing is written.
     """
     tables = metadata.sorted_tables
     with engine.begin() as connection:
         for table in tables:
             connection.execute(CreateTable(table, if_not_exists=True))
-    there = _columns(engine)
+    existing = _column_names(engine, tilesets)
     for column in tilesets.columns:
-        if column.name not in there:
-            _add(engine, column)
+        if column.name not in existing:
+            definition = CreateColumn(column).compile(dialect=engine.dialect)
+            _alter(engine, tilesets, f"ADD COLUMN {definition}", column.name)
     with engine.begin() as connection:
         for index in (index for table in tables for index in table.indexes):
             connection.execute(CreateIndex(index, if_not_exists=True))
 
 
-def _add(engine: sa.Engine, column: Column[Any]) -> None:
-    described = CreateColumn(column).compile(dialect=engine.dialect)
+def has_old_names(engine: sa.Engine) -> bool:
+    """Whether an earlier version wrote the catalogue, which called observed tilesets measured."""
+    return "observed" not in _column_names(engine, pairs)
+
+
+def rename_columns(engine: sa.Engine) -> None:
+    """Rename the column of an earlier version."""
+    _alter(engine, pairs, "RENAME COLUMN measured TO observed", "observed")
+
+
+def _alter(engine: sa.Engine, table: Table, change: str, column: str) -> None:
+    """Change a table so that it has a column; another process may do the same meanwhile."""
     try:
         with engine.begin() as connection:
-            connection.execute(sa.DDL(f"ALTER TABLE tilesets ADD COLUMN {described}"))
+            connection.execute(sa.DDL(f"ALTER TABLE {table.name} {change}"))
     except sa.exc.DBAPIError:
-        if column.name not in _columns(engine):  # by another process, meanwhile
+        if column not in _column_names(engine, table):
             raise
 
 
-def _columns(engine: sa.Engine) -> set[str]:
-    return {column["name"] for column in sa.inspect(engine).get_columns("tilesets")}
+def _column_names(engine: sa.Engine, table: Table) -> set[str]:
+    return {column["name"] for column in sa.inspect(engine).get_columns(table.name)}

@@ -1,4 +1,4 @@
-"""A site: the directory that holds all of one server."""
+"""A site: the directory with all files of one server."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from trackserver.storage import write_whole
 
 
 class Site:
-    """Paths, settings and what they lead to. Opening one reads its settings and nothing else."""
+    """A site's paths, settings, catalogue and references. Opening one reads only its settings."""
 
-    def __init__(self, path: Path, **flags: Any):
-        self.path = path.resolve()
+    def __init__(self, path: str | os.PathLike[str], **flags: Any):
+        self.path = Path(path).resolve()
         file = self.path / config.FILE
         if not file.is_file():
             raise SiteMissing(
@@ -31,11 +31,11 @@ class Site:
             )
         self.settings = config.load(file, **flags)
         self.since = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-        self.flags = flags  # what was said besides the settings file
+        self.flags = flags  # settings given beside the file, such as on the command line
         self._references: dict[str, Reference] = {}
 
-    def reopened(self) -> Site:
-        """The same site with its settings read anew."""
+    def reopen(self) -> Site:
+        """The same site with its settings read again."""
         return Site(self.path, **self.flags)
 
     @property
@@ -67,11 +67,11 @@ class Site:
         return self.settings.assembly or next(iter(self.settings.assemblies), "")
 
     def inside(self, path: str | Path) -> Path:
-        """A path of the settings or the catalogue: relative ones start at the site."""
+        """A path from the settings or the catalogue, made absolute."""
         return self.path / path
 
     def relative(self, path: Path) -> str:
-        """How the catalogue writes a path: relative where the file lies inside the site, so a site can be moved."""
+        """A path as the catalogue stores it: relative if the file is inside the site, so that the site can be moved."""
         absolute = path.resolve()
         return str(absolute.relative_to(self.path) if absolute.is_relative_to(self.path) else absolute)
 
@@ -80,7 +80,7 @@ class Site:
 
     def check_writable(self) -> None:
         if not self.is_writable():
-            raise SiteReadOnly(f"The site {self.path} cannot be written; give yourself write permission, or copy it.")
+            raise SiteReadOnly(f"The site {self.path} is read-only; give yourself write permission, or copy the site.")
 
     def reference(self, name: str) -> Reference:
         """The sequence, genes and other files of an assembly of the site.
@@ -93,8 +93,8 @@ class Site:
         if name not in self.settings.assemblies:
             raise UnknownAssembly(name, self.settings.assemblies)
         if name not in self._references:
-            made = Reference(name, self.path, self.cache, self.settings.assemblies[name], self._any_assembly)
-            self._references.setdefault(name, made)
+            reference = Reference(name, self.path, self.cache, self.settings.assemblies[name], self._any_assembly)
+            self._references.setdefault(name, reference)
         return self._references[name]
 
     def assembly(self, name: str) -> Assembly:
@@ -102,13 +102,13 @@ class Site:
         return self.reference(name).assembly
 
     def _any_assembly(self, name: str) -> Assembly:
-        return self.assembly(name) if name in self.settings.assemblies else assemblies.known(name)
+        return self.assembly(name) if name in self.settings.assemblies else assemblies.known_assembly(name)
 
 
-def find_site(directory: Path | None = None) -> Path:
-    """The site meant: the one named, else the nearest upwards from here, else TRACKSERVER_SITE."""
+def find_site(directory: str | os.PathLike[str] | None = None) -> Path:
+    """Find a site: the given directory, else the nearest one upwards from here, else TRACKSERVER_SITE."""
     if directory:
-        return directory
+        return Path(directory)
     for here in (Path.cwd(), *Path.cwd().parents):
         if (here / config.FILE).is_file():
             return here
@@ -120,18 +120,19 @@ def find_site(directory: Path | None = None) -> Path:
     )
 
 
-def create_site(path: Path, settings: dict[str, Any]) -> Site:
+def create_site(path: str | os.PathLike[str], settings: dict[str, Any]) -> Site:
     """Make a site's directories and its trackserver.toml; an existing site is never overwritten."""
     import tomli_w
 
+    path = Path(path)
     if (path / config.FILE).exists():
-        raise InvalidRequest(f"{path} is a site already; remove {path / config.FILE} to begin again.")
+        raise InvalidRequest(f"{path} is already a site; remove {path / config.FILE} to start again.")
     try:
         for name in ("tilesets", "models", "effects", "cache"):
             (path / name).mkdir(parents=True, exist_ok=True)
         write_whole(path / config.FILE, tomli_w.dumps(settings))
     except OSError as error:
-        raise SiteReadOnly(f"A site cannot be made in {path}: {error.strerror}.") from error
+        raise SiteReadOnly(f"Cannot make a site in {path}: {error.strerror}.") from error
     try:
         return Site(path)
     except TrackserverError:
@@ -139,12 +140,12 @@ def create_site(path: Path, settings: dict[str, Any]) -> Site:
         raise
 
 
-def assembly_for(site: Site, card: ModelCard, asked: str | None = None) -> str:
-    """The assembly to predict on: the one asked for, else the first of the model's that the site has."""
-    known = [name for name in card.assemblies if name in site.assembly_names]
-    if not known:
-        has = ", ".join(site.assembly_names)
-        raise InvalidRequest(f"Model {card.id} is for {' and '.join(card.assemblies)}; this site has {has}.")
-    if asked and asked not in known:
-        raise InvalidRequest(f"Model {card.id} cannot predict on {asked}; on this site it can on {', '.join(known)}.")
-    return asked or known[0]
+def assembly_for(site: Site, card: ModelCard, requested: str | None = None) -> str:
+    """The assembly to predict on: the requested one, else the model's first one that the site has."""
+    usable = [name for name in card.assemblies if name in site.assembly_names]
+    if not usable:
+        on_site = ", ".join(site.assembly_names)
+        raise InvalidRequest(f"Model {card.id} is for {' and '.join(card.assemblies)}; this site has {on_site}.")
+    if requested and requested not in usable:
+        raise InvalidRequest(f"Model {card.id} cannot predict on {requested}; on this site, use {', '.join(usable)}.")
+    return requested or usable[0]

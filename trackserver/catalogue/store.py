@@ -1,4 +1,4 @@
-"""The catalogue: tilesets and views in a database."""
+"""The catalogue: a database of tilesets, pairs and views."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from trackserver.catalogue import schema, words
 from trackserver.errors import InvalidRequest, SiteReadOnly, UnknownTileset, UnknownView
 from trackserver.sources.source import is_remote
 
-OBSERVED, PREDICTED, REGISTERED = "observed", "predicted", "registered"  # the last by a visitor, see remote.py
-_SPELLED = ("biosample", "target")  # what sites have names of their own for
+OBSERVED, PREDICTED, REGISTERED = "observed", "predicted", "registered"  # a visitor registers; see registration.py
+_FREE_TEXT = ("biosample", "target")  # fields with names that only this site may use
 
 
 @dataclass(frozen=True)
 class TilesetRecord:
-    """What the catalogue knows of a tileset.
+    """A tileset in the catalogue.
 
-    assay, biosample, target, strand : in the catalogue's words; `provenance` keeps what was said instead as `said`
-    source : where it is from: ENCODE, a model, or what a manifest says; `file`, `address` or `visitor` where nothing is
-    path : of a file, or its address
+    assay, biosample, target, strand : in the catalogue's spelling; `provenance["original"]` keeps other spellings
+    source : where it comes from: ENCODE, a model, or what a manifest says; else `file`, `address` or `visitor`
+    path : path of the file, or its address
     size : bytes
     """
 
@@ -63,7 +63,7 @@ class View:
 
 
 class Catalogue:
-    """Tilesets and views of a site. Connections are opened on first use, in each process for itself."""
+    """Tilesets, pairs and views of a site. Each process opens its own connections, on first use."""
 
     def __init__(self, url: str):
         self.url = url
@@ -71,9 +71,9 @@ class Catalogue:
     @cached_property
     def _engine(self) -> sa.Engine:
         engine = sa.create_engine(self.url)
-        with _writing():
-            schema.prepare(engine)
-            _renew(engine)
+        with _readable_errors():
+            schema.create_tables(engine)
+            _upgrade(engine)
         return engine
 
     def tileset(self, uid: str) -> TilesetRecord:
@@ -84,7 +84,7 @@ class Catalogue:
         return TilesetRecord(**row)
 
     def tilesets(self, **equal: str) -> list[TilesetRecord]:
-        """Tilesets whose columns equal the given values, by name."""
+        """Tilesets whose columns equal the given values, sorted by name."""
         table = schema.tilesets
         query = sa.select(schema.tilesets).where(*(table.c[column] == value for column, value in equal.items()))
         with self._engine.connect() as connection:
@@ -92,12 +92,12 @@ class Catalogue:
         return [TilesetRecord(**row) for row in rows]
 
     def filetypes(self) -> list[str]:
-        """The kinds of file there are."""
+        """The file types that the catalogue has."""
         with self._engine.connect() as connection:
             return list(connection.scalars(sa.select(schema.tilesets.c.filetype).distinct()))
 
     def stamp(self) -> tuple[int, str, int, str]:
-        """Another whenever tilesets, or pairs that people made, have come or gone."""
+        """A value that changes whenever tilesets or chosen pairs are added or removed."""
         with self._engine.connect() as connection:
             (tilesets, newest), (pairs, last) = (
                 connection.execute(sa.select(sa.func.count(), sa.func.max(table.c.created))).one()
@@ -105,49 +105,49 @@ class Catalogue:
             )
         return tilesets, str(newest), pairs, str(last)
 
-    def add_registered(self, record: TilesetRecord, most: int) -> None:
-        """Register a visitor's tileset. It never takes the place of another, and there are at most `most` of them."""
+    def add_registered(self, record: TilesetRecord, limit: int) -> None:
+        """Add a visitor's tileset. It never replaces another one, and a site holds at most `limit` of them."""
         table = schema.tilesets
-        with _writing(), self._engine.begin() as connection:
-            there = sa.select(sa.func.count()).select_from(table).where(table.c.kind == REGISTERED)
-            if connection.execute(there).scalar_one() >= most:
-                raise InvalidRequest(f"{most:,} addresses are registered here already, as many as this site takes.")
+        with _readable_errors(), self._engine.begin() as connection:
+            count = sa.select(sa.func.count()).select_from(table).where(table.c.kind == REGISTERED)
+            if connection.execute(count).scalar_one() >= limit:
+                raise InvalidRequest(f"This site already holds {limit:,} registered addresses, the most it takes.")
             try:
-                connection.execute(sa.insert(table), [_row(one) for one in _normal(connection, [record])])
+                connection.execute(sa.insert(table), [_row(one) for one in _normalise(connection, [record])])
             except sa.exc.IntegrityError:
-                raise InvalidRequest(f"There is a tileset '{record.uid}' already; choose another uid.") from None
+                raise InvalidRequest(f"A tileset '{record.uid}' already exists; choose another uid.") from None
 
     def put_tilesets(self, records: Iterable[TilesetRecord]) -> list[TilesetRecord]:
-        """Register tilesets, all or none; one with a uid already known takes its place.
+        """Register tilesets, all or none. A tileset replaces the one with the same uid.
 
         Returns
         -------
         list
-            The records as they are kept: in the catalogue's words.
+            The records as stored, in the catalogue's spelling.
         """
-        now = datetime.now(UTC)  # by which others see that something has come, however long ago its record was made
-        with _writing(), self._engine.begin() as connection:
-            kept = [replace(record, created=now) for record in _normal(connection, records)]
-            _put(connection, kept)
-        return kept
+        now = datetime.now(UTC)  # not when the record was made: `stamp` must change
+        with _readable_errors(), self._engine.begin() as connection:
+            stored = [replace(record, created=now) for record in _normalise(connection, records)]
+            _put(connection, stored)
+        return stored
 
     def chosen_pairs(self) -> dict[str, str]:
-        """The measured tileset that people said of predicted ones, empty where they said that there is none."""
+        """People's choices: the uid of a predicted tileset -> that of the observed one, or "" for none."""
         with self._engine.connect() as connection:
             rows = connection.execute(sa.select(schema.pairs)).all()
-        return {row.predicted: row.measured for row in rows}
+        return {row.predicted: row.observed for row in rows}
 
-    def choose_pair(self, predicted: str, measured: str) -> None:
-        """Keep what somebody says of a predicted tileset: what was measured, or with an empty uid that nothing was."""
+    def choose_pair(self, predicted: str, observed: str) -> None:
+        """Store a person's choice of the observed tileset for a predicted one; an empty uid means none."""
         table = schema.pairs
-        with _writing(), self._engine.begin() as connection:
+        with _readable_errors(), self._engine.begin() as connection:
             connection.execute(sa.delete(table).where(table.c.predicted == predicted))
-            row = {"predicted": predicted, "measured": measured, "created": datetime.now(UTC)}
+            row = {"predicted": predicted, "observed": observed, "created": datetime.now(UTC)}
             connection.execute(sa.insert(table), row)
 
     def forget_pair(self, predicted: str) -> None:
-        """Forget what somebody said of a predicted tileset."""
-        with _writing(), self._engine.begin() as connection:
+        """Delete a person's choice for a predicted tileset."""
+        with _readable_errors(), self._engine.begin() as connection:
             connection.execute(sa.delete(schema.pairs).where(schema.pairs.c.predicted == predicted))
 
     def view(self, view_id: str) -> View:
@@ -158,15 +158,15 @@ class Catalogue:
         return View(**row)
 
     def put_view(self, viewconf: dict[str, Any], title: str, view_id: str = "") -> View:
-        """Store a view for good. Without an id of its own the same view gets the same id, so its link never changes."""
+        """Store a view permanently. Without `view_id`, the same view gets the same id, so its link never changes."""
         view = View(view_id or view_hash(viewconf, title), viewconf, title, datetime.now(UTC))
         try:
-            with _writing(), self._engine.begin() as connection:
+            with _readable_errors(), self._engine.begin() as connection:
                 connection.execute(sa.insert(schema.views), asdict(view))
         except sa.exc.IntegrityError:
             stored = self.view(view.id)
             if stored.viewconf != viewconf:
-                raise InvalidRequest(f"There is a view '{view.id}' already; views never change.") from None
+                raise InvalidRequest(f"A view '{view.id}' already exists; choose another uid.") from None
             return stored
         return view
 
@@ -187,53 +187,70 @@ def _put(connection: sa.Connection, records: list[TilesetRecord]) -> None:
         connection.execute(sa.insert(table), [_row(record) for record in records])
 
 
-def _normal(connection: sa.Connection, records: Iterable[TilesetRecord]) -> list[TilesetRecord]:
-    """Records in the catalogue's words; a name that only this site has is spelled as it was the first time."""
-    known = {name: _spellings(connection, name) for name in _SPELLED}
-    found = []
+def _normalise(connection: sa.Connection, records: Iterable[TilesetRecord]) -> list[TilesetRecord]:
+    """Records in the catalogue's spelling; a name that only this site uses keeps its first spelling."""
+    spellings = {name: _spellings(connection, name) for name in _FREE_TEXT}
+    normalised = []
     for record in records:
-        meant: dict[str, Any] = {name: normal(getattr(record, name)) for name, normal in words.NORMAL.items()}
-        for name in _SPELLED:
-            meant[name] = known[name].setdefault(words.key(meant[name]), meant[name])
-        said = {name: getattr(record, name) for name in meant if getattr(record, name) != meant[name]}
-        kept = {"said": said | record.provenance.get("said", {})} if said else {}
-        found.append(replace(record, **meant, source=source_of(record), provenance=record.provenance | kept))
-    return found
+        fields: dict[str, Any] = {name: normal(getattr(record, name)) for name, normal in words.NORMAL.items()}
+        for name in _FREE_TEXT:
+            fields[name] = spellings[name].setdefault(words.key(fields[name]), fields[name])
+        original = {name: getattr(record, name) for name in fields if getattr(record, name) != fields[name]}
+        provenance = dict(record.provenance)
+        if original:
+            provenance["original"] = original | provenance.get("original", {})
+        normalised.append(replace(record, **fields, source=source_of(record), provenance=provenance))
+    return normalised
 
 
 def source_of(record: TilesetRecord) -> str:
-    """Where a tileset is from, by what it says itself, else by what its model, its provenance and its path say."""
+    """Where a tileset comes from: its own `source`, or else what its model, provenance or path tell."""
     if record.source:
         return record.source
     if record.kind == REGISTERED:
         return "visitor"
     if "encode" in record.provenance:
         return "ENCODE"
-    given = record.model or record.provenance.get("source")
-    return str(given or ("address" if is_remote(record.path) else "file"))
+    source = record.model or record.provenance.get("source")
+    return str(source or ("address" if is_remote(record.path) else "file"))
 
 
 def _spellings(connection: sa.Connection, column: str) -> dict[str, str]:
-    """How the catalogue spells the names it has."""
+    """The catalogue's spelling of each name in a column, by `words.key`."""
     names = connection.scalars(sa.select(schema.tilesets.c[column]).distinct())
     return {words.key(name): name for name in map(words.NORMAL[column], names)}
 
 
-def _renew(engine: sa.Engine) -> None:
-    """Bring the records of an earlier version's catalogue to today's words, once."""
+def _upgrade(engine: sa.Engine) -> None:
+    """Convert a catalogue of an earlier version, once."""
+    query = sa.select(schema.tilesets)
+    has_old_names = schema.has_old_names(engine)
     with engine.connect() as connection:
-        rows = connection.execute(sa.select(schema.tilesets).where(schema.tilesets.c.source == "")).mappings().all()
-    if rows:
+        rows = connection.execute(query if has_old_names else query.where(schema.tilesets.c.source == "")).mappings()
+        records = [_rename_provenance(TilesetRecord(**row)) for row in rows]
+    if records:
         with engine.begin() as connection:
-            _put(connection, _normal(connection, [TilesetRecord(**row) for row in rows]))
+            _put(connection, _normalise(connection, records))
+    if has_old_names:
+        schema.rename_columns(engine)
+
+
+def _rename_provenance(record: TilesetRecord) -> TilesetRecord:
+    """Rename the key of an earlier version."""
+    provenance = dict(record.provenance)
+    if "said" in provenance:
+        provenance["original"] = provenance.pop("said")
+    return replace(record, provenance=provenance)
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
-    """Turn the database's own words for a read-only disk into a sentence."""
+def _readable_errors() -> Iterator[None]:
+    """Turn the database's error about a read-only disk into a sentence for people."""
     try:
         yield
     except sa.exc.OperationalError as error:
         if "readonly" in str(error) or "unable to open" in str(error):
-            raise SiteReadOnly("The site's catalogue cannot be written; is its directory read-only?") from error
+            raise SiteReadOnly(
+                "The site's catalogue cannot be written; check whether its directory is read-only."
+            ) from error
         raise

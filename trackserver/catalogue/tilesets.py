@@ -1,7 +1,8 @@
-"""From a uid to a tileset that answers, and from a file to a tileset in the catalogue."""
+"""Open the tilesets of assemblies, and check files before they enter the catalogue."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import REGISTERED, TilesetRecord
 from trackserver.catalogue.uids import CHROMSIZES, GENES, SEQUENCE, check_uid
 from trackserver.errors import InvalidRequest, UnknownTileset, UnreadableFile, listing
-from trackserver.progress import Progress
+from trackserver.progress import Progress, no_progress
 from trackserver.sources.guard import Guard
 from trackserver.sources.source import is_remote, open_remote
 from trackserver.storage import sha256
@@ -21,7 +22,7 @@ from trackserver.tiles.tileset import Tileset
 
 
 def open_assembly_tileset(site: Site, uid: str) -> Tileset:
-    """An assembly's genes, chromosomes or bases."""
+    """Open an assembly's genes, chromosome sizes or sequence."""
     prefix, _, name = uid.partition("-")
     if name not in site.assembly_names:
         raise UnknownTileset(uid)
@@ -39,15 +40,17 @@ def open_assembly_tileset(site: Site, uid: str) -> Tileset:
 
 
 def guard_of(site: Site, record: TilesetRecord) -> Guard | None:
-    """What a tileset's address is held to: a visitor's to the site's settings, an administrator's own to nothing."""
+    """The limits on a visitor's address, from the site's settings; an administrator's own address has none."""
     if record.kind != REGISTERED:
         return None
-    chosen = site.settings
-    return Guard(tuple(chosen.remote_hosts), chosen.remote_private, chosen.remote_timeout, chosen.remote_max_bytes)
+    settings = site.settings
+    return Guard(
+        tuple(settings.remote_hosts), settings.remote_private, settings.remote_timeout, settings.remote_max_bytes
+    )
 
 
 def assembly_records(site: Site) -> list[TilesetRecord]:
-    """The tilesets every assembly brings along, as HiGlass lists them."""
+    """The tilesets that every assembly has without being added."""
     records = []
     for name in site.assembly_names:
         records.append(
@@ -65,12 +68,12 @@ def _assembly_record(uid: str, name: str, assembly: str, datatype: str, filetype
 
 
 def add_tileset(site: Site, record: TilesetRecord) -> TilesetRecord:
-    """Check a file against its assembly and register it; nothing is registered that could not be served.
+    """Check a file against its assembly and register it.
 
     Raises
     ------
     UnreadableFile
-        It is missing, truncated, or another format.
+        The file is missing, truncated, or in another format.
     ChromosomesDoNotFit
         Its chromosomes are not the assembly's.
     """
@@ -79,10 +82,10 @@ def add_tileset(site: Site, record: TilesetRecord) -> TilesetRecord:
     return checked
 
 
-def check_tileset(site: Site, record: TilesetRecord, report: Progress = lambda done, total: None) -> TilesetRecord:
-    """The record with what HiGlass calls it, the file's size and checksum, once the file is known to be good.
+def check_tileset(site: Site, record: TilesetRecord, report: Progress = no_progress) -> TilesetRecord:
+    """Check a tileset's file from end to end, and complete its record with data type, size and checksum.
 
-    A file on the web is read through by ranges, but gets no checksum: its version is asked for whenever it is read.
+    A file on the web gets no checksum, because its version is checked whenever it is read.
     """
     check_uid(record.uid)
     kind = KINDS[record.filetype]
@@ -99,15 +102,15 @@ def check_tileset(site: Site, record: TilesetRecord, report: Progress = lambda d
     return replace(record, path=site.relative(path), datatype=kind.datatype, size=size, sha256=sha256(path))
 
 
-def files_in(given: str) -> list[str]:
-    """A file's whole path, an address as it is, or of a folder the files that can be served, sorted."""
-    if is_remote(given):
-        return [given]
-    path = Path(given).resolve()
+def files_in(location: str | os.PathLike[str]) -> list[str]:
+    """The servable files of a folder, sorted, as absolute paths; a single file or address is returned in a list."""
+    if is_remote(str(location)):
+        return [str(location)]
+    path = Path(location).resolve()
     if not path.is_dir():
         return [str(path)]
     suffixes = tuple(suffix for kind in KINDS.values() for suffix in kind.suffixes)
-    found = sorted(str(file) for file in path.iterdir() if file.name.lower().endswith(suffixes))
-    if not found:
-        raise InvalidRequest(f"{path} holds no file that is served here: {listing(suffixes, 30)}.")
-    return found
+    files = sorted(str(file) for file in path.iterdir() if file.name.lower().endswith(suffixes))
+    if not files:
+        raise InvalidRequest(f"{path} has no file that can be served: {listing(suffixes, 30)}.")
+    return files

@@ -1,4 +1,4 @@
-"""Which uids there are, and which kind of tileset each names."""
+"""Uids of tilesets: which kind of tileset each one names, and which ones are valid."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def is_assembly_uid(uid: str) -> bool:
 
 def check_uid(uid: str) -> None:
     if not UID.fullmatch(uid):
-        raise InvalidRequest(f"'{uid}' cannot be a uid: use letters, digits, _ and - only.")
+        raise InvalidRequest(f"'{uid}' cannot be a uid: use only letters, digits, _ and -.")
     if uid.startswith(("fx-", "ism-", GENES, CHROMSIZES, SEQUENCE)):
         raise InvalidRequest(
-            f"'{uid}' cannot be a uid: fx-, ism-, genes-, chromsizes- and sequence- are the server's own."
+            f"'{uid}' cannot be a uid: fx-, ism-, genes-, chromsizes- and sequence- are reserved for the server."
         )
 
 
 def uid_for(path: str) -> str:
-    """A uid made of a file's name: `ENCFF136DBS.bigWig` -> `ENCFF136DBS`, `x.plus.bw` -> `x-plus`."""
+    """Make a uid from a file's name: `ENCFF136DBS.bigWig` -> `ENCFF136DBS`, `x.plus.bw` -> `x-plus`."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem_of(path)).strip("-") or "tileset"
 
 
 def stem_of(path: str) -> str:
-    """A file's name, or an address's last part, without what tells its kind."""
+    """The name of a file or address without its suffix."""
     name = path.split("?")[0].rstrip("/").rpartition("/")[2]
     suffix = next((s for kind in KINDS.values() for s in kind.suffixes if name.lower().endswith(s)), "")
     return name[: len(name) - len(suffix)] or "tileset"

@@ -1,4 +1,4 @@
-"""What a HiGlass view shows: its tilesets, its locus."""
+"""Read and change HiGlass views: their tilesets, locus and server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trackserver.genome.locus import Locus
 
 
 def tilesets_of(viewconf: Any) -> Iterator[str]:
-    """The uids of the tilesets that a HiGlass view draws, in its order; some may come more than once."""
+    """The uids of a HiGlass view's tilesets, in the view's order; a uid may appear more than once."""
     if isinstance(viewconf, list):
         for part in viewconf:
             yield from tilesets_of(part)
@@ -22,7 +22,7 @@ def tilesets_of(viewconf: Any) -> Iterator[str]:
 
 
 def locus_in(viewconf: dict[str, Any], assembly: Assembly) -> Locus | None:
-    """Where a view looks: of the chromosomes in it the part that is longest; None where it does not say."""
+    """The locus that a view shows; its longest part if it spans several chromosomes, None if it has no domain."""
     first = viewconf["views"][0]
     domain = first.get("initialXDomain") if isinstance(first, dict) else None
     if not isinstance(domain, list) or len(domain) != 2 or not all(_is_number(edge) for edge in domain):
@@ -35,11 +35,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def served_from(viewconf: Any, server: str) -> Any:
-    """A kept view whose tracks of this server are asked for at its whole address, so that other pages draw it."""
+def with_server(viewconf: Any, server: str) -> Any:
+    """A view whose tracks have this server's full address, so that other sites' pages can draw it."""
     if isinstance(viewconf, dict):
-        return {key: served_from(value, server) for key, value in viewconf.items()}
+        return {key: with_server(value, server) for key, value in viewconf.items()}
     if isinstance(viewconf, list):
-        return [served_from(value, server) for value in viewconf]
+        return [with_server(value, server) for value in viewconf]
     own = isinstance(viewconf, str) and (viewconf == "/api/v1" or viewconf.startswith("/api/v1/"))
     return server + viewconf.removeprefix("/api/v1") if own else viewconf

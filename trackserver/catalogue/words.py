@@ -1,8 +1,8 @@
-"""One word for one thing: normal forms of what people, label tables and portals call assays, biosamples and targets.
+"""Normal forms of the names of assays, biosamples, targets and strands.
 
-A tileset is catalogued under the normal words; where it said something else, that is kept in its provenance as `said`.
-Nothing is guessed: only spellings that mean the same to everybody in the field are brought together, and a word that is
-not known here stays as it was written.
+The catalogue stores a tileset under the normal forms, and the original spelling in its provenance as `original`.
+Nothing is guessed: only spellings that mean the same to everybody in the field are merged, and an unknown name stays as
+it was written.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-# The catalogue's word for an assay, and ENCODE's titles of it. TF and histone ChIP-seq are told apart by their target.
+# The catalogue's name of each assay, with ENCODE's titles. The target distinguishes TF from histone ChIP-seq.
 ENCODE_TITLES = {
     "DNASE": ("DNase-seq",),
     "ATAC": ("ATAC-seq",),
@@ -19,7 +19,7 @@ ENCODE_TITLES = {
     "RNA": ("total RNA-seq", "polyA plus RNA-seq", "polyA minus RNA-seq"),
     "CAGE": ("CAGE",),
 }
-# Other ways of writing them, as in the label tables of published models and FANTOM5's catalogue.
+# Other titles, from the label tables of published models and FANTOM5's catalogue.
 _OTHER_TITLES = {
     "DNASE": ("DNase", "DNaseI", "DNase.hot", "DNase hypersensitivity", "DNase I hypersensitivity"),
     "CHIP": ("ChIP-seq", "CHIP_TF", "CHIP_HISTONE", "Histone"),
@@ -28,7 +28,7 @@ _OTHER_TITLES = {
     "RNA3": ("RNA3", "3' RNA-seq"),
 }
 
-# The signal to show of an assay; of others, and where it is lacking, the first of SIGNALS there is.
+# The preferred signal of an assay. For other assays, or if it is missing, the first of SIGNALS that exists.
 SIGNAL = {
     "CHIP": "fold change over control",
     "DNASE": "read-depth normalized signal",
@@ -45,7 +45,7 @@ SIGNALS = (
     "signal of all reads",
 )
 
-# Cell lines as ENCODE writes them, with other names where they have some; HeLa is not HeLa-S3, HEK293 not HEK293T.
+# Cell lines as ENCODE writes them, with their other names. HeLa is not HeLa-S3, and HEK293 is not HEK293T.
 _LINES = {
     "K562": (), "HepG2": (), "GM12878": (), "H1": ("H1-hESC", "H1 ESC"), "H9": ("H9-hESC", "H9 ESC"), "A549": (),
     "HeLa-S3": (), "MCF-7": (), "MCF 10A": (), "HCT116": (), "IMR-90": (), "SK-N-SH": (), "SK-N-MC": (), "SH-SY5Y": (),
@@ -58,11 +58,11 @@ _LINES = {
 _CORIELL = re.compile(r"(GM|AG|HG)[ -]?(\d{5})", re.IGNORECASE)  # lymphoblastoid and fibroblast lines
 _FANTOM_LINE = re.compile(r".* cell line:\s*(\S.*)")  # neuroblastoma cell line:CHP-134
 
-# What an antibody is called, and the protein it is raised against.
+# Common names of antibodies, and the symbols of the proteins they recognise.
 _TARGETS = {"p300": "EP300", "c-Myc": "MYC", "c-Fos": "FOS", "c-Jun": "JUN", "Pol2": "POLR2A", "RNA Pol II": "POLR2A"}
 _HISTONE = re.compile(r"H(2A|2B|2AZ|3|4)([KRST]\d+)(ac|me|me1|me2|me3|ub|ph|cr)", re.IGNORECASE)
 
-_BETWEEN = re.compile(r"(cd\d+-|\d[ _-](?=\d)|-(?!\w))|[ _-]")  # of a name; what the group finds is kept
+_SEPARATORS = re.compile(r"(cd\d+-|\d[ _-](?=\d)|-(?!\w))|[ _-]")  # within a name; a match of the group stays
 
 _STRANDS = {
     "+": ("+", "plus", "forward", "fwd", "positive"),
@@ -73,52 +73,52 @@ _STRANDS = {
 
 @lru_cache(10_000)
 def key(text: str) -> str:
-    """What is the same of two spellings of one name: case and the signs between letters do not count.
+    """The part of a name that is the same in all its spellings: without case and separators.
 
-    A sign between two digits does (`7-5` is not `75`), and so do the plus and minus of a marker (`CD14-CD16+`, `Lin-`).
+    A separator between two digits is kept (`7-5` is not `75`), and so are the signs of a marker (`CD14-CD16+`, `Lin-`).
     """
     plain = " ".join(text.casefold().split())
-    return _BETWEEN.sub(lambda found: found[1] or "", plain)
+    return _SEPARATORS.sub(lambda match: match[1] or "", plain)
 
 
 @lru_cache(1000)
 def assay(text: str) -> str:
-    """`DNase`, `DNASE-seq` -> `DNASE`; `TF ChIP-seq`, `HISTONE` -> `CHIP`; others in capitals: `eCLIP` -> `ECLIP`."""
-    spelled = _tidy(text)
-    return _ASSAYS.get(_letters(spelled)) or re.sub(r"(?:[ _-]*SEQ)+$", "", spelled.upper()) or spelled.upper()
+    """`DNase`, `DNASE-seq` -> `DNASE`; `TF ChIP-seq`, `HISTONE` -> `CHIP`; others in upper case: `eCLIP` -> `ECLIP`."""
+    tidy = _tidy(text)
+    return _ASSAYS.get(_letters(tidy)) or re.sub(r"(?:[ _-]*SEQ)+$", "", tidy.upper()) or tidy.upper()
 
 
 @lru_cache(10_000)
 def biosample(text: str) -> str:
-    """`k562`, `K-562` -> `K562`; `neuroblastoma cell line:CHP-134` -> `CHP-134`; others without stray commas."""
-    spelled = _tidy(text)
-    if found := _FANTOM_LINE.fullmatch(spelled):
-        return biosample(found[1])
-    if found := _CORIELL.fullmatch(spelled):
-        return f"{found[1].upper()}{found[2]}"
-    return _BIOSAMPLES.get(key(spelled), spelled)
+    """`k562`, `K-562` -> `K562`; `neuroblastoma cell line:CHP-134` -> `CHP-134`; others only lose stray commas."""
+    tidy = _tidy(text)
+    if match := _FANTOM_LINE.fullmatch(tidy):
+        return biosample(match[1])
+    if match := _CORIELL.fullmatch(tidy):
+        return f"{match[1].upper()}{match[2]}"
+    return _BIOSAMPLES.get(key(tidy), tidy)
 
 
 @lru_cache(10_000)
 def target(text: str) -> str:
     """`H3K27AC` -> `H3K27ac`, `p300` -> `EP300`.
 
-    A tag stays: `eGFP-GATA2` was measured on a protein that cells do not make by themselves, so it is not `GATA2`.
+    A tag stays: `eGFP-GATA2` is a protein that cells do not make by themselves, so it is not `GATA2`.
     """
-    spelled = _tidy(text)
-    if found := _HISTONE.fullmatch(spelled):
-        return f"H{found[1].upper()}{found[2].upper()}{found[3].lower()}"
-    return _FACTORS.get(key(spelled), spelled)
+    tidy = _tidy(text)
+    if match := _HISTONE.fullmatch(tidy):
+        return f"H{match[1].upper()}{match[2].upper()}{match[3].lower()}"
+    return _FACTORS.get(key(tidy), tidy)
 
 
 def strand(text: str) -> str:
-    """`plus`, `forward` -> `+`; `minus`, `reverse` -> `-`; `both`, nothing -> `.`; another word is itself."""
+    """`plus`, `forward` -> `+`; `minus`, `reverse` -> `-`; `both`, empty -> `.`; other texts are returned unchanged."""
     return _SIGNS.get(text.strip().casefold(), text)
 
 
-def signal_rank(of: str, output_type: str) -> int:
-    """Where an output type of ENCODE, on either strand, stands among those to show of an assay; 0 is the first."""
-    ranked = (SIGNAL.get(assay(of), SIGNALS[0]), *SIGNALS)
+def signal_rank(assay_title: str, output_type: str) -> int:
+    """Rank of an ENCODE output type, of either strand, among the signals of an assay; 0 is the preferred one."""
+    ranked = (SIGNAL.get(assay(assay_title), SIGNALS[0]), *SIGNALS)
     return next((rank for rank, signal in enumerate(ranked) if output_type.endswith(signal)), len(ranked))
 
 
@@ -130,15 +130,15 @@ def _tidy(text: str) -> str:
 
 
 def _letters(text: str) -> str:
-    """An assay's letters and digits: `ChIP-seq` and `CHIP` are one."""
+    """An assay's letters and digits without SEQ, so that `ChIP-seq` and `CHIP` are the same."""
     return re.sub(r"[^A-Z0-9]", "", text.upper()).removesuffix("SEQ")
 
 
 _ASSAYS = {
-    _letters(title): word
-    for titles in (ENCODE_TITLES, _OTHER_TITLES)
-    for word, known in titles.items()
-    for title in (word, *known)
+    _letters(title): name
+    for titles_by_name in (ENCODE_TITLES, _OTHER_TITLES)
+    for name, titles in titles_by_name.items()
+    for title in (name, *titles)
 }
 _BIOSAMPLES = {key(name): line for line, others in _LINES.items() for name in (line, *others)}
 _FACTORS = {key(antibody): factor for antibody, factor in _TARGETS.items()}

@@ -1,4 +1,4 @@
-"""The command line: a verb is its options and a few lines that call the library."""
+"""The command line: each verb is its options and a few lines that call the library."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trackserver.errors import TrackserverError
 
 
 class Verbs(click.Group):
-    """Verbs in the order in which a site is made and used; our errors are one sentence, not a traceback."""
+    """Lists verbs in the order in which you use them; prints our own errors as a sentence, without a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -42,9 +42,9 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 def main() -> None:
-    """Predicted and measured genome tracks, and the effect of a variant, in a web browser.
+    """Predicted and observed genome tracks, and the effects of variants, in a web browser.
 
-    New here? `trackserver demo` shows it all on a synthetic genome, without a network or a GPU.
+    New here? `trackserver demo` shows everything on a synthetic genome, without a network or a GPU.
     """
 
 

@@ -1,4 +1,4 @@
-"""The verb that holds a predicted tileset against a measured one."""
+"""Verb that compares a predicted tileset with an observed one: agree."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from typing import Any
 import click
 
 from trackserver.agreement.bootstrap import DRAWS, LEVEL
-from trackserver.agreement.compare import Pair, Peaks, compare, genome_wide, pair, peaks_in, peaks_of
+from trackserver.agreement.compare import (
+    ComparedPair,
+    Peaks,
+    compare,
+    genome_wide,
+    open_pair,
+    peaks_from_file,
+    peaks_from_tileset,
+)
 from trackserver.catalogue.open_tilesets import TilesetCache
-from trackserver.cli.common import json_option, open_site, print_json, print_table, progress, site_option, stderr
+from trackserver.cli.common import json_option, open_site, print_json, print_table, show_progress, site_option, stderr
 from trackserver.genome.locus import Locus, parse_locus
 from trackserver.genome.regions import read_bed
 from trackserver.progress import Progress
@@ -30,10 +38,10 @@ ROWS = {
 @click.command()
 @click.argument("predicted")
 @click.argument("observed")
-@click.option("--locus", help="Such as chr1:1,000,001-2,000,000; the whole genome by default.")
-@click.option("--regions", type=click.Path(path_type=Path, dir_okay=False), help="BED of what to compare.")
-@click.option("--bin", "bin_width", type=click.IntRange(1), help="bp; by default the predictions' own bins, or wider.")
-@click.option("--peaks", help="A tileset or a BED file; by default the top 5 % of the measured bins are the peaks.")
+@click.option("--locus", help="Such as chr1:1,000,001-2,000,000. Default: the whole genome.")
+@click.option("--regions", type=click.Path(path_type=Path, dir_okay=False), help="Compare the regions of this BED.")
+@click.option("--bin", "bin_width", type=click.IntRange(1), help="bp. Default: the predictions' own bins, or wider.")
+@click.option("--peaks", help="A tileset or a BED file. Default: the top 5 % of the observed bins.")
 @site_option
 @json_option
 def agree(
@@ -46,69 +54,73 @@ def agree(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """How well the tileset PREDICTED agrees with the tileset OBSERVED, by their uids.
+    """Compare the tileset PREDICTED with the tileset OBSERVED, named by their uids.
 
     Example: trackserver agree k562-t0 ENCFF136DBS --locus chr1:1,000,001-2,000,000
 
-    Genome-wide figures, also of each fold of the model's training, are computed once, kept, and shown at the track.
+    Genome-wide figures, also for each fold of the model's training, are computed once, stored, and shown on the page.
     """
     if locus and regions:
-        raise click.UsageError("Give --locus or --regions.")
-    opened = TilesetCache(open_site(directory))
-    two = pair(opened, predicted, observed)
+        raise click.UsageError("Give --locus or --regions, not both.")
+    tilesets = TilesetCache(open_site(directory))
+    pair = open_pair(tilesets, predicted, observed)
     if peaks:
-        two = replace(two, peaks=_peaks(opened, peaks, two))
-    loci = _loci(two, locus, regions)
-    with progress("Comparing") as report:
-        found = _compared(two, loci, bin_width, report) if loci else genome_wide(opened.site, two, bin_width, report)
+        pair = replace(pair, peaks=_open_peaks(tilesets, peaks, pair))
+    loci = _read_loci(pair, locus, regions)
+    with show_progress("Comparing") as report:
+        if loci:
+            agreement = _compare_loci(pair, loci, bin_width, report)
+        else:
+            agreement = genome_wide(tilesets.site, pair, bin_width, report)
     if as_json:
-        print_json(found)
+        print_json(agreement)
     else:
-        _show({"": found["figures"]} | found.get("folds", {}))
+        _print_figures({"all": agreement["figures"]} | agreement.get("folds", {}))
 
 
-def _compared(two: Pair, loci: list[Locus], bin_width: int | None, report: Progress) -> dict[str, Any]:
-    return {**two.named, "figures": asdict(compare(two, loci, bin_width or two.bin_width(loci), report))}
+def _compare_loci(pair: ComparedPair, loci: list[Locus], bin_width: int | None, report: Progress) -> dict[str, Any]:
+    return {**pair.names, "figures": asdict(compare(pair, loci, bin_width or pair.bin_width(loci), report))}
 
 
-def _loci(two: Pair, locus: str | None, regions: Path | None) -> list[Locus]:
-    """What is to be compared; empty for the whole genome."""
+def _read_loci(pair: ComparedPair, locus: str | None, regions: Path | None) -> list[Locus]:
+    """The loci to compare; empty for the whole genome."""
     if regions:
-        return read_bed(regions, two.assembly)
-    return [two.assembly.check(parse_locus(locus))] if locus else []
+        return read_bed(regions, pair.assembly)
+    return [pair.assembly.check(parse_locus(locus))] if locus else []
 
 
-def _peaks(opened: TilesetCache, given: str, two: Pair) -> Peaks:
-    """By uid, or of a file."""
-    file = Path(given)
-    return peaks_in(opened, file, two.assembly) if file.is_file() else peaks_of(opened, given)
+def _open_peaks(tilesets: TilesetCache, peaks: str, pair: ComparedPair) -> Peaks:
+    """Open peaks given as a file or as a uid."""
+    file = Path(peaks)
+    return peaks_from_file(tilesets, file, pair.assembly) if file.is_file() else peaks_from_tileset(tilesets, peaks)
 
 
-def _show(parts: Mapping[str, Mapping[str, Any]]) -> None:
-    """A column each for all that was compared, which has no name, and for each fold."""
-    each = list(parts.values())
-    rows = [(name, *(_figure(part, figure) for part in each)) for figure, name in ROWS.items()]
+def _print_figures(figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print a column of figures for all loci together, and for each fold."""
+    columns = list(figures.values())
+    rows = [(name, *(_figure(column, figure) for column in columns)) for figure, name in ROWS.items()]
     rows += [
-        ("bins that are peaks", *(_share(part["prevalence"]) for part in each)),
-        ("bins", *(f"{part['n_bins']:,}" for part in each)),
-        ("bins left out", *(f"{part['n_left_out']:,}" for part in each)),
-        ("windows", *(f"{part['n_windows']:,} of {part['window']:,} bp" for part in each)),
+        ("bins in peaks", *(_share(column["prevalence"]) for column in columns)),
+        ("bins", *(f"{column['n_bins']:,}" for column in columns)),
+        ("bins left out", *(f"{column['n_left_out']:,}" for column in columns)),
+        ("windows", *(f"{column['n_windows']:,} of {column['window']:,} bp" for column in columns)),
     ]
-    print_table(["", *(f" {fold or 'all'}" for fold in parts)], rows)
-    for sentence in dict.fromkeys(sentence for part in each for sentence in part["said"]):
-        stderr.print(sentence)
-    top = each[0]["top"]
+    print_table(["", *(f" {name}" for name in figures)], rows)
+    for note in dict.fromkeys(note for column in columns for note in column["notes"]):
+        stderr.print(note)
+    top = columns[0]["top"]
     stderr.print(
-        f"Bins of {each[0]['bin_width']:,} bp. In brackets: where {LEVEL:.0%} of {DRAWS} draws of the windows lie."
-        + (f" Peaks: the top {top:.0%} of the measured bins." if top else "")
+        f"Bins of {columns[0]['bin_width']:,} bp. "
+        f"In brackets: {LEVEL:.0%} bootstrap interval, {DRAWS} draws of the windows."
+        + (f" Peaks: the top {top:.0%} of the observed bins." if top else "")
     )
 
 
-def _figure(part: Mapping[str, Any], figure: str) -> str:
-    if part[figure] is None:
+def _figure(column: Mapping[str, Any], figure: str) -> str:
+    if column[figure] is None:
         return "-"
-    low_high = part["interval"].get(figure)
-    return f"{part[figure]:.3f}" + (f" ({low_high[0]:.3f} to {low_high[1]:.3f})" if low_high else "")
+    interval = column["interval"].get(figure)
+    return f"{column[figure]:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
 def _share(prevalence: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The verb that finds out what random variants do to a model's tracks."""
+"""Verb that scores random variants, for percentiles: background."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import click
 
 from trackserver.catalogue.site import assembly_for
 from trackserver.cli.common import (
-    counting,
     ensemble_options,
     json_option,
     open_site,
     print_json,
+    resume_option,
+    show_count,
     site_option,
     stderr,
+    tracks_option,
 )
-from trackserver.effects.background import PER_WINDOW, Draws, build
+from trackserver.effects.background import PER_WINDOW, DrawOptions, build
 from trackserver.genome.regions import read_bed
 from trackserver.models import registry
 from trackserver.predict.ensemble import EnsembleOptions
@@ -24,17 +26,18 @@ from trackserver.predict.ensemble import EnsembleOptions
 
 @click.command()
 @click.argument("model")
-@click.option("--assembly", help="By default the one the model was trained on, where the site has it.")
-@click.option("--n", "n", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, help="How many variants.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Which random variants.")
-@click.option("--tracks", "selection", help="0-9,25, assay=DNASE,biosample=K562, or a name glob; all by default.")
+@click.option("--assembly", help="Default: one the model was trained on, if the site has it.")
+@click.option("--n", "n", type=click.IntRange(1, 1_000_000), default=2000, show_default=True,
+              help="Number of variants.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random variants.")
+@tracks_option
 @click.option("--regions", type=click.Path(path_type=Path, dir_okay=False),
-              help="BED to draw them from; the whole genome by default.")  # fmt: skip
+              help="Draw variants from the regions of this BED. Default: the whole genome.")  # fmt: skip
 @click.option("--per-window", type=click.IntRange(1, 1000), default=PER_WINDOW, show_default=True,
-              help="Variants that share a window: more are faster, and lie nearer to each other.")  # fmt: skip
-@click.option("--device", help="auto, cpu, cuda:0; by default the site's setting.")
+              help="Variants that share a window: more is faster, but puts variants closer together.")  # fmt: skip
+@click.option("--device", help="auto, cpu, cuda:0. Default: the site's setting.")
 @ensemble_options(placement=True)
-@click.option("--resume", is_flag=True, help="Go on where an earlier run of the same question was stopped.")
+@resume_option
 @site_option
 @json_option
 def background(
@@ -51,20 +54,22 @@ def background(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Score random variants with MODEL, so that effects are given percentiles.
+    """Score random variants with MODEL, so that effects get percentiles.
 
     Example: trackserver background k562 --n 2000 --seed 1
 
-    They hold for this model, its weights, FASTA and way of reading; an earlier background of the same is replaced.
+    The percentiles hold for this model, its weights, the FASTA, and the ensemble options. They replace an earlier
+    background of the same.
     """
     site = open_site(directory, device=device)
     card = registry.card(site.models, model)
-    lies_on = site.assembly(assembly_for(site, card, assembly))
-    with counting("Scoring random variants") as report:
-        made = build(
-            site, model, lies_on.name, Draws(n, seed, per_window, read_bed(regions, lies_on) if regions else None),
-            selection=selection, ensemble=ensemble.of(card), resume=resume, report=report,
+    genome_assembly = site.assembly(assembly_for(site, card, assembly))
+    draw = DrawOptions(n, seed, per_window, read_bed(regions, genome_assembly) if regions else None)
+    with show_count("Scoring random variants") as report:
+        scores = build(
+            site, model, genome_assembly.name, draw,
+            selection=selection, ensemble=ensemble.resolve(card), resume=resume, report=report,
         )  # fmt: skip
     if as_json:
-        print_json(made)
-    stderr.print(f"{n:,} variants on {len(made['tracks'])} tracks of {model}: effects now have percentiles.")
+        print_json(scores)
+    stderr.print(f"Scored {n:,} variants on {len(scores['tracks'])} tracks of {model}; effects now have percentiles.")

@@ -1,4 +1,4 @@
-"""Verbs about what the catalogue knows: list, pairs."""
+"""Verbs that show the catalogue: list, pairs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from trackserver.catalogue.facets import FACETS, Index, Wanted, normal
-from trackserver.catalogue.manifest import written
+from trackserver.catalogue.facets import FACETS, Index, TilesetQuery, normalise_facets
+from trackserver.catalogue.manifest import format_manifest
 from trackserver.catalogue.pairs import choose, choose_none, find_pairs, forget
 from trackserver.catalogue.store import OBSERVED, PREDICTED, REGISTERED, TilesetRecord
 from trackserver.cli.common import json_option, open_site, print_json, print_table, site_option, stderr
@@ -23,7 +23,7 @@ _EXAMPLES = {
 
 
 def facet_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """An option for each facet; one that is repeated means any of its values."""
+    """Add an option for each facet; repeated, it matches any of its values."""
     for name in reversed(FACETS):
         command = click.option(f"--{name}", multiple=True, help=_EXAMPLES[name])(command)
     return command
@@ -32,36 +32,36 @@ def facet_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("list")
 @click.argument("words", metavar="[TEXT]...", nargs=-1)
 @facet_options
-@click.option("--facets", "counted", is_flag=True, help="Count them by assay, biosample and so on instead.")
+@click.option("--facets", "show_facets", is_flag=True, help="Count tilesets by assay, biosample and so on instead.")
 @click.option("--manifest", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-              help="Write a manifest of them to this file, - for stdout, instead.")  # fmt: skip
+              help="Write a manifest of the tilesets to this file instead; - for stdout.")  # fmt: skip
 @site_option
 @json_option
 def list_(
     words: tuple[str, ...],
-    counted: bool,
+    show_facets: bool,
     manifest: Path | None,
     directory: Path | None,
     as_json: bool,
-    **chosen: tuple[str, ...],
+    **facets: tuple[str, ...],
 ) -> None:
-    """The site's tilesets, or those that have every word of TEXT somewhere and one of the values of each option.
+    """List the site's tilesets, or those that contain every word of TEXT and match each option.
 
     Example: trackserver list --assay DNASE --biosample K562 --biosample HepG2
     """
     site = open_site(directory)
-    index, wanted = Index(site.catalogue.tilesets()), Wanted(" ".join(words), facets=normal(chosen))
-    if counted:
-        _print_facets(index.count(wanted).described(), as_json)
+    index, query = Index(site.catalogue.tilesets()), TilesetQuery(" ".join(words), facets=normalise_facets(facets))
+    if show_facets:
+        _print_facets(index.count(query).as_json(), as_json)
         return
-    records = index.find(wanted)
+    records = index.find(query)
     if not manifest:
         print_tilesets(records, as_json)
     elif str(manifest) == "-":
-        click.echo(written(site, records), nl=False)
+        click.echo(format_manifest(site, records), nl=False)
     else:
-        manifest.write_text(written(site, records, manifest.parent), encoding="utf-8")
-        stderr.print(f"{manifest} is written; `trackserver add --manifest {manifest}` reads it.")
+        manifest.write_text(format_manifest(site, records, manifest.parent), encoding="utf-8")
+        stderr.print(f"Wrote {manifest}; `trackserver add --manifest {manifest}` adds its tilesets.")
 
 
 def print_tilesets(records: list[TilesetRecord], as_json: bool) -> None:
@@ -75,13 +75,13 @@ def print_tilesets(records: list[TilesetRecord], as_json: bool) -> None:
     ])  # fmt: skip
 
 
-def _print_facets(counted: dict[str, Any], as_json: bool) -> None:
+def _print_facets(counts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json(counted)
+        print_json(counts)
         return
-    rows = [(name, one["value"], f"{one['count']:,}") for name, found in counted["facets"].items() for one in found]
+    rows = [(name, row["value"], f"{row['count']:,}") for name, values in counts["facets"].items() for row in values]
     print_table(["facet", "value", " tilesets"], rows)
-    for name, number in counted["more"].items():
+    for name, number in counts["more"].items():
         stderr.print(f"{name}: {number:,} more values.")
 
 
@@ -90,34 +90,36 @@ def _print_facets(counted: dict[str, Any], as_json: bool) -> None:
 @json_option
 @click.pass_context
 def pairs(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
-    """Predicted tilesets, what was measured of each, why, and how sure that is.
+    """List predicted tilesets with their observed counterparts, the reason and the confidence.
 
-    chosen: by you; certain: by accession; likely: by assay, biosample, target and strand; ambiguous: several fit.
+    chosen: by you; certain: by accession; likely: by assay, biosample, target and strand; ambiguous: several match.
     """
     if ctx.invoked_subcommand:
         return
     catalogue = open_site(directory).catalogue
-    found = find_pairs(catalogue.tilesets(), catalogue.chosen_pairs())
+    track_pairs = find_pairs(catalogue.tilesets(), catalogue.chosen_pairs())
     if as_json:
-        print_json([asdict(pair) for pair in found])
+        print_json([asdict(pair) for pair in track_pairs])
     else:
-        print_table(["predicted", "measured", "reason", "sure"], [tuple(asdict(pair).values()) for pair in found])
+        print_table(
+            ["predicted", "observed", "reason", "confidence"], [tuple(asdict(pair).values()) for pair in track_pairs]
+        )
 
 
 @pairs.command("set")
 @click.argument("predicted")
-@click.argument("measured")
+@click.argument("observed")
 @site_option
-def set_(predicted: str, measured: str, directory: Path | None) -> None:
-    """Say that MEASURED is what was measured of PREDICTED, whatever the rules say."""
-    choose(open_site(directory), predicted, measured)
+def set_(predicted: str, observed: str, directory: Path | None) -> None:
+    """Pair PREDICTED with OBSERVED, whatever the rules say."""
+    choose(open_site(directory), predicted, observed)
 
 
 @pairs.command()
 @click.argument("predicted")
 @site_option
 def unset(predicted: str, directory: Path | None) -> None:
-    """Say that nothing here was measured of PREDICTED, whatever the rules say."""
+    """Leave PREDICTED without an observed counterpart, whatever the rules say."""
     choose_none(open_site(directory), predicted)
 
 
@@ -125,5 +127,5 @@ def unset(predicted: str, directory: Path | None) -> None:
 @click.argument("predicted")
 @site_option
 def reset(predicted: str, directory: Path | None) -> None:
-    """Leave PREDICTED to the rules again."""
+    """Apply the rules to PREDICTED again."""
     forget(open_site(directory), predicted)

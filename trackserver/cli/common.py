@@ -1,4 +1,4 @@
-"""What the verbs share: finding the site, progress on stderr, tables and JSON on stdout."""
+"""Options, progress on stderr, and tables and JSON on stdout, shared by the verbs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,12 @@ site_option = click.option(
     "--site",
     "directory",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The site; by default the nearest trackserver.toml upwards, else TRACKSERVER_SITE.",
+    help="The site. Default: the nearest folder upwards with a trackserver.toml, else TRACKSERVER_SITE.",
 )
+tracks_option = click.option(
+    "--tracks", "selection", help="0-9,25, assay=DNASE,biosample=K562, or a name glob. Default: all."
+)
+resume_option = click.option("--resume", is_flag=True, help="Continue an earlier run of the same command.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
@@ -55,15 +59,17 @@ class Shifts(click.ParamType):
 
 
 def ensemble_options(*, placement: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options of how a model is asked, which a verb is given as one value, `ensemble`."""
+    """Add the ensemble options to a verb, which receives them as one value, `ensemble`."""
 
     def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(verb)
-        def with_options(*args: Any, **given: Any) -> Any:
-            options = {name: given.pop(name) or None for name in ("ensemble", "shifts")}
-            placed = given.pop("placement", None)
-            ensemble = EnsembleOptions(**options, squashed=given.pop("squashed"), placement=placed)
-            return verb(*args, ensemble=ensemble, **given)
+        def with_options(*args: Any, **options: Any) -> Any:
+            ensemble = EnsembleOptions(
+                **{name: options.pop(name) or None for name in ("ensemble", "shifts")},
+                squashed=options.pop("squashed"),
+                placement=options.pop("placement", None),
+            )
+            return verb(*args, ensemble=ensemble, **options)
 
         for option in (*_ENSEMBLE, *([_PLACEMENT] if placement else [])):
             option(with_options)
@@ -73,15 +79,15 @@ def ensemble_options(*, placement: bool = False) -> Callable[[Callable[..., Any]
 
 
 _ENSEMBLE = (
-    click.option("--squashed", is_flag=True, help="Borzoi's own squashed units, not undone."),
-    click.option("--shifts", type=Shifts(), help="Average over the window moved by these bp, such as -1,0,1."),
+    click.option("--squashed", is_flag=True, help="Keep Borzoi's squashed units."),
+    click.option("--shifts", type=Shifts(), help="Average over windows shifted by these bp, such as -1,0,1."),
     click.option("--ensemble", multiple=True, type=click.Choice(["rc", "none"]),
-                 help="rc: average over both strands; by default as the model's authors did."),
+                 help="rc: average over both strands. Default: as the model's authors did."),
 )  # fmt: skip
 _PLACEMENT = click.option(
     "--placement",
     type=click.Choice(["centre", "grid"]),
-    help="centre: a variant in the middle of its window; grid: neighbours share one. By default as published.",
+    help="centre: each variant in the middle of its window; grid: nearby variants share one. Default: as published.",
 )
 
 
@@ -94,22 +100,22 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout; never cut short where stdout is not a terminal."""
+    """Print a table on stdout; it is never cut short if stdout is not a terminal."""
     console = Console() if Console().is_terminal else Console(width=10_000)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column.startswith(" ") else "left", no_wrap=not console.is_terminal)
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    console.print(table, markup=False) if rows else stderr.print("Nothing there.")
+    console.print(table, markup=False) if rows else stderr.print("Nothing to list.")
 
 
-def figure(values: Sequence[Any], index: int) -> str:
-    """A metric of a list, to three decimals; empty where it is not defined."""
+def format_metric(values: Sequence[Any], index: int) -> str:
+    """Format a metric to three decimals; empty if it is not defined."""
     return f"{values[index]:.3f}" if index < len(values) and values[index] is not None else ""
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     for size, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}"
@@ -121,14 +127,14 @@ _NAME, _BAR = TextColumn("{task.description}"), BarColumn()
 
 
 class _Rate(ProgressColumn):
-    """Things a second, once two have been counted."""
+    """Items per second, once two have been counted."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
 
 
 class _Bases(ProgressColumn):
-    """Mb done, and Mb a second once that is known."""
+    """Mb done, and Mb per second once that is known."""
 
     def render(self, task: Task) -> Text:
         rate = f" {task.speed / 1e6:.2f} Mb/s" if task.speed else ""
@@ -137,13 +143,13 @@ class _Bases(ProgressColumn):
 
 @contextmanager
 def _bar(what: str, *columns: ProgressColumn) -> Iterator[Callable[..., None]]:
-    """A bar on stderr that appears with its first news, so that work refused at once shows none."""
+    """Show a bar on stderr; it appears with the first update, so that a request refused at once shows none."""
     bar = rich.progress.Progress(_NAME, _BAR, *columns, *_TIMES, console=stderr)
-    task = bar.add_task(what, total=None, said="")
+    task = bar.add_task(what, total=None, message="")
 
-    def update(**news: Any) -> None:
+    def update(**fields: Any) -> None:
         bar.start()
-        bar.update(task, **news)
+        bar.update(task, **fields)
 
     try:
         yield update
@@ -152,35 +158,35 @@ def _bar(what: str, *columns: ProgressColumn) -> Iterator[Callable[..., None]]:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[float, float], None]]:
-    """Per cent, time gone and time to go; called with (done, total)."""
+def show_progress(what: str) -> Iterator[Callable[[float, float], None]]:
+    """Show percent, elapsed and remaining time; call with (done, total)."""
     with _bar(what, TaskProgressColumn()) as update:
         yield lambda done, total: update(completed=done, total=total)
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Progress]:
-    """Things that are counted, 3/14, and how many a second; called with (done, total)."""
+def show_count(what: str) -> Iterator[Progress]:
+    """Show a count such as 3/14, and the rate; call with (done, total)."""
     with _bar(what, MofNCompleteColumn(), _Rate()) as update:
         yield lambda done, total: update(completed=done, total=total)
 
 
 @contextmanager
-def sweeping(what: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Bases, done and a second, and a word on the rest; called with (bp done, bp in all, word)."""
-    with _bar(what, _Bases(), TextColumn("{task.fields[said]}")) as update:
-        yield lambda done, total, said: update(completed=done, total=total, said=said)
+def show_sweep(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Show the bases done, their rate and a message; call with (bp done, bp in total, message)."""
+    with _bar(what, _Bases(), TextColumn("{task.fields[message]}")) as update:
+        yield lambda done, total, message: update(completed=done, total=total, message=message)
 
 
 @contextmanager
-def transferring(what: str) -> Iterator[Progress]:
-    """Bytes of a file, and how many a second; called with (done, total), total 0 where it is not known."""
+def show_transfer(what: str) -> Iterator[Progress]:
+    """Show the bytes of a file and their rate; call with (done, total), total 0 if it is unknown."""
     with _bar(what, DownloadColumn(), TransferSpeedColumn()) as update:
         yield lambda done, total: update(completed=done, total=total or None)
 
 
 @contextmanager
-def progress_said(what: str) -> Iterator[Callable[[float, str], None]]:
-    """A word on what is going on; called with (part done, message)."""
-    with _bar(what, TextColumn("{task.fields[said]}")) as update:
-        yield lambda done, said: update(completed=done, total=1.0, said=said)
+def show_stages(what: str) -> Iterator[Callable[[float, str], None]]:
+    """Show the current stage; call with (fraction done, stage)."""
+    with _bar(what, TextColumn("{task.fields[message]}")) as update:
+        yield lambda done, stage: update(completed=done, total=1.0, message=stage)

@@ -1,4 +1,4 @@
-"""The ENCODE portal's files: found, put into the catalogue, cited."""
+"""Verbs for the ENCODE portal: search, add, cite."""
 
 from __future__ import annotations
 
@@ -11,39 +11,37 @@ import click
 from trackserver.catalogue.site import Site
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.viewconf import tilesets_of
-from trackserver.cli.common import json_option, open_site, print_json, print_table, site_option, stderr, transferring
-from trackserver.encode.add import Asked, Wish, portal_of
-from trackserver.encode.add import add as add_files
-from trackserver.encode.add import search as search_files
-from trackserver.encode.citation import citation, cite, encode_tracks
+from trackserver.cli.common import json_option, open_site, print_json, print_table, show_transfer, site_option, stderr
+from trackserver.encode.add import AddOptions, SearchTerms, add_files, open_portal, search_files
+from trackserver.encode.citation import cite, cite_track, encode_tracks
 from trackserver.errors import InvalidRequest
 
 
 @click.group()
 def encode() -> None:
-    """ENCODE's tracks: look for them on its portal, add them to the site, cite them."""
+    """Search the ENCODE portal, add its tracks to the site, and cite them."""
 
 
 @encode.command()
 @click.argument("text", default="")
-@click.option("--assay", default="", help="DNase-seq, TF ChIP-seq …, or the catalogue's word: DNASE, CHIP …")
+@click.option("--assay", default="", help="DNase-seq, TF ChIP-seq …; or as in the catalogue: DNASE, CHIP …")
 @click.option("--biosample", default="", help="K562, liver …")
 @click.option("--target", default="", help="CTCF, H3K27ac …")
-@click.option("--assembly", help="By default the site's own.")
+@click.option("--assembly", help="Default: the site's own.")
 @click.option("--output-type", default="", help="fold change over control, signal p-value …")
 @click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True, help="How many files to list.")
 @site_option
 @json_option
 def search(text: str, assembly: str | None, limit: int, directory: Path | None, as_json: bool, **names: str) -> None:
-    """The portal's bigWigs. An experiment's are listed together, the one to show first.
+    """List bigWigs of the portal. Files of an experiment come together, the preferred one first.
 
     Example: trackserver encode search --assay 'TF ChIP-seq' --target GATA1 --biosample K562
 
-    Names are exact, as the portal writes them; TEXT is looked for everywhere.
+    Write names exactly as the portal does. TEXT matches anywhere in a record.
     """
     site = open_site(directory)
-    asked = Asked(text, assembly=assembly or site.default_assembly, **names)
-    total, files = search_files(portal_of(site), asked, limit)
+    terms = SearchTerms(text, assembly=assembly or site.default_assembly, **names)
+    total, files = search_files(open_portal(site), terms, limit)
     if as_json:
         print_json([asdict(file) | {"experiment": file.experiment, "strand": file.strand} for file in files])
         return
@@ -55,31 +53,31 @@ def search(text: str, assembly: str | None, limit: int, directory: Path | None, 
     ])  # fmt: skip
     if not files:
         stderr.print(
-            f"On {asked.assembly}. Names are exact (K562, not k562); words without an option are looked for anywhere."
+            f"No files on {terms.assembly}. Write names exactly (K562, not k562); text without an option matches "
+            "anywhere."
         )
     elif total > len(files):
-        stderr.print(f"{len(files):,} of {total:,} files; --limit lists more, other options fewer.")
+        stderr.print(f"{len(files):,} of {total:,} files; list more with --limit, or narrow the search.")
 
 
 @encode.command()
 @click.argument("accessions", nargs=-1, required=True, metavar="ACCESSION...")
-@click.option("--how", type=click.Choice(["attach", "download"]), default="attach", show_default=True,
-              help="Read it where it lies, by ranges; or copy it into the site.")  # fmt: skip
-@click.option("--output-type", default="", help="Of experiments, this signal and not the one chosen.")
-@click.option("--assembly", default="", help="By default the site's own.")
-@click.option("--uid", default="", help="Identity in links, for one file; by default its accession.")
+@click.option("--download", is_flag=True, help="Copy the file into the site, instead of reading it from ENCODE.")
+@click.option("--output-type", default="", help="Take this signal of an experiment, instead of the preferred one.")
+@click.option("--assembly", default="", help="Default: the site's own.")
+@click.option("--uid", default="", help="Identity in links, for a single file. Default: its accession.")
 @site_option
 @json_option
-def add(accessions: tuple[str, ...], directory: Path | None, as_json: bool, **wish: Any) -> None:
-    """Add files (ENCFF…) to the site, or of experiments (ENCSR…) the right one, of a stranded one both.
+def add(accessions: tuple[str, ...], directory: Path | None, as_json: bool, **options: Any) -> None:
+    """Add files to the site. For an experiment (ENCSR…), add its preferred file, or both strands.
 
     Example: trackserver encode add ENCSR000EOT ENCFF136DBS
 
-    A download that was interrupted goes on where it stopped. What cannot be added is said, and the rest is added.
+    An interrupted download resumes where it stopped. Files that cannot be added are reported, and the others are added.
     """
     site = open_site(directory)
-    with transferring("Fetching") as report:
-        added = add_files(site, portal_of(site), accessions, Wish(**wish), report)
+    with show_transfer("Fetching") as report:
+        added = add_files(site, open_portal(site), accessions, AddOptions(**options), report)
     if as_json:
         print_json([asdict(record) for record in added.records])
     else:
@@ -97,11 +95,11 @@ def add(accessions: tuple[str, ...], directory: Path | None, as_json: bool, **wi
 @site_option
 @json_option
 def cite_(uids: tuple[str, ...], view_id: str | None, directory: Path | None, as_json: bool) -> None:
-    """What to write where ENCODE's tracks are published: of these tracks, of a view's, or of all the site's."""
-    tracks = encode_tracks(_meant(open_site(directory), uids, view_id))
+    """Print the text to publish with ENCODE's tracks: those named, those of a view, or all of the site."""
+    tracks = encode_tracks(_selected_records(open_site(directory), uids, view_id))
     if as_json:
         print_json([
-            {"uid": track.uid, "accession": track.accession, "text": citation(track)} | track.provenance["encode"]
+            {"uid": track.uid, "accession": track.accession, "text": cite_track(track)} | track.provenance["encode"]
             for track in tracks
         ])  # fmt: skip
     elif tracks:
@@ -110,11 +108,11 @@ def cite_(uids: tuple[str, ...], view_id: str | None, directory: Path | None, as
         stderr.print("None of these tracks was added from ENCODE.")
 
 
-def _meant(site: Site, uids: tuple[str, ...], view_id: str | None) -> list[TilesetRecord]:
+def _selected_records(site: Site, uids: tuple[str, ...], view_id: str | None) -> list[TilesetRecord]:
     if uids:
         return [site.catalogue.tileset(uid) for uid in uids]
-    known = site.catalogue.tilesets()
+    records = site.catalogue.tilesets()
     if not view_id:
-        return known
-    drawn = set(tilesets_of(site.catalogue.view(view_id).viewconf))
-    return [record for record in known if record.uid in drawn]
+        return records
+    in_view = set(tilesets_of(site.catalogue.view(view_id).viewconf))
+    return [record for record in records if record.uid in in_view]

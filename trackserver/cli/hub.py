@@ -1,4 +1,4 @@
-"""The catalogue for other genome browsers, as files."""
+"""Verb that writes the catalogue as files for other genome browsers: hub."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import click
 from trackserver.catalogue.site import Site
 from trackserver.cli.common import json_option, open_site, print_json, print_table, site_option, stderr
 from trackserver.hubs.folder import write_hub
-from trackserver.hubs.hub import Chosen, drawn_by, named, whole_catalogue
-from trackserver.hubs.links import limits, reach
+from trackserver.hubs.hub import TilesetSelection, select_all, select_by_uid, select_by_view
+from trackserver.hubs.links import address_notes, limit_notes
 
 
 @click.command()
 @click.argument("uids", nargs=-1, metavar="[UID]...")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The folder to write, a new one.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The new folder to write.")
 @click.option("--url", required=True, help="Where the folder will be reachable: https://lab.example.org/hub")
 @click.option("--view", "view_id", help="The tracks of a shared view, by the id in its link.")
 @click.option("--assembly", help="Tracks on this assembly only.")
@@ -39,30 +39,31 @@ def hub(
 
     Example: trackserver hub -o hub --url https://lab.example.org/hub
 
-    Prints the links that open them, once a web server shows the folder. A running server has the same under
-    /api/v1/hub/, without a folder.
+    Prints links that open the tracks once a web server serves the folder. A running trackserver offers the same
+    under /api/v1/hub/, without a folder.
     """
     if uids and view_id:
-        raise click.UsageError("Give uids or --view.")
+        raise click.UsageError("Give uids or --view, not both.")
     site = open_site(directory)
-    chosen = _chosen(site, uids, view_id)
+    selection = _select(site, uids, view_id)
     if assembly:
-        lies_on = site.assembly(assembly).name
-        chosen = chosen._replace(records=[record for record in chosen.records if record.assembly == lies_on])
-    written = write_hub(site, chosen, out, url, shutil.copyfile if copy else os.symlink)
+        name = site.assembly(assembly).name
+        selection = selection._replace(records=[record for record in selection.records if record.assembly == name])
+    written = write_hub(site, selection, out, url, shutil.copyfile if copy else os.symlink)
     if as_json:
-        left_out = [left._asdict() for left in written.hub.left_out]
+        left_out = [tileset._asdict() for tileset in written.hub.left_out]
         print_json({"tracks": len(written.hub.tracks), "links": written.links, "left_out": left_out})
         return
     rows = [(name, browser, link) for name, links in written.links.items() for browser, link in links.items()]
     print_table(["assembly", "browser", "link"], rows)
-    said = [f"{count} left out: {why}." for why, count in Counter(left.why for left in written.hub.left_out).items()]
-    said += [note for name in written.links for note in limits(written.hub, name)]
-    for sentence in (*said, *reach(url)):
-        stderr.print(sentence, highlight=False, markup=False)
+    reasons = Counter(tileset.reason for tileset in written.hub.left_out)
+    notes = [f"{count} left out: {reason}." for reason, count in reasons.items()]
+    notes += [note for name in written.links for note in limit_notes(written.hub, name)]
+    for note in (*notes, *address_notes(url)):
+        stderr.print(note, highlight=False, markup=False)
 
 
-def _chosen(site: Site, uids: tuple[str, ...], view_id: str | None) -> Chosen:
+def _select(site: Site, uids: tuple[str, ...], view_id: str | None) -> TilesetSelection:
     if view_id:
-        return drawn_by(site, site.catalogue.view(view_id))
-    return named(site, uids) if uids else whole_catalogue(site)
+        return select_by_view(site, site.catalogue.view(view_id))
+    return select_by_uid(site, uids) if uids else select_all(site)

@@ -1,4 +1,4 @@
-"""The zoo: what models there are, what is known of each, and how its weights get here."""
+"""Verbs for the zoo: list models, show a model's card, and install its weights."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 import click
 
 from trackserver.cli.common import (
-    figure,
+    format_metric,
     json_option,
     open_site,
     print_json,
     print_table,
+    show_transfer,
     site_option,
     stderr,
-    transferring,
 )
 from trackserver.errors import DataError, SiteMissing
 from trackserver.models import registry
 from trackserver.models.card import ModelCard
-from trackserver.models.install import Source, copy_model, download, install, unnamed
-from trackserver.models.zoo import Published, published, read_own_card, read_published
+from trackserver.models.install import InstallFiles, copy_model, default_track_name, download_model, install
+from trackserver.models.zoo import PublishedModel, published_models, read_own_card, read_published_model
 
 PATH = click.Path(path_type=Path, exists=True)
 
@@ -33,44 +33,45 @@ PATH = click.Path(path_type=Path, exists=True)
 @json_option
 @click.pass_context
 def models(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
-    """The models there are: those on the site, and the published ones it could have.
+    """List the models on the site, and the published models that it could have.
 
-    `models show ID` says more of one.
+    `models show ID` describes one.
     """
     if ctx.invoked_subcommand:
         return
-    here = _installed(directory)
-    missing = [about for model_id, about in published().items() if model_id not in here]
+    installed = _installed_cards(directory)
+    missing = [about for model_id, about in published_models().items() if model_id not in installed]
     if as_json:
-        listed = [_summary(card) | {"installed": True} for card in here.values()]
-        print_json(listed + [_summary(about) | {"installed": False, "get": how_to_get(about)} for about in missing])
+        summaries = [_summary(card) | {"installed": True} for card in installed.values()]
+        summaries += [_summary(about) | {"installed": False, "get": install_command(about)} for about in missing]
+        print_json(summaries)
         return
-    rows = [(card.id, card.title, *_sizes(card, len(card.tracks)), "on this site") for card in here.values()]
-    rows += [(about.id, about.title, *_sizes(about, about.n_tracks), _where(about)) for about in missing]
+    rows = [(card.id, card.title, *_sizes(card, len(card.tracks)), "on this site") for card in installed.values()]
+    rows += [(about.id, about.title, *_sizes(about, about.n_tracks), _source(about)) for about in missing]
     print_table(["id", "model", " reads", "predicts", "assembly", "weights"], rows)
     stderr.print(
-        "Fetch: `trackserver models fetch ID`. By hand: `trackserver models show ID` says where to get the file."
+        "Fetch: `trackserver models fetch ID`. By hand: `trackserver models show ID` tells where to get the file."
     )
 
 
-def _installed(directory: Path | None) -> dict[str, ModelCard]:
+def _installed_cards(directory: Path | None) -> dict[str, ModelCard]:
     try:
-        place = open_site(directory).models
+        folder = open_site(directory).models
     except SiteMissing:
         if directory:
             raise
-        stderr.print("No site here, so nothing is installed; `trackserver init` makes one.")
+        stderr.print("There is no site here, so no model is installed; make one with `trackserver init`.")
         return {}
-    found = {}
-    for model_id in registry.installed(place):
+    cards = {}
+    for model_id in registry.installed_models(folder):
         try:
-            found[model_id] = registry.card(place, model_id)
+            cards[model_id] = registry.card(folder, model_id)
         except DataError as error:
             stderr.print(f"{model_id}: {error}")
-    return found
+    return cards
 
 
-def _sizes(about: ModelCard | Published, n_tracks: int) -> tuple[str, ...]:
+def _sizes(about: ModelCard | PublishedModel, n_tracks: int) -> tuple[str, ...]:
     reads = f"{about.window:,} bp" if about.window < 1000 else f"{about.window / 1000:.0f} kb"
     kind = (
         ("probability" if n_tracks == 1 else "probabilities") if about.probability else "signal" + "s" * (n_tracks > 1)
@@ -79,14 +80,14 @@ def _sizes(about: ModelCard | Published, n_tracks: int) -> tuple[str, ...]:
     return reads, f"{n_tracks:,} {kind}{bins}", ", ".join(about.assemblies)
 
 
-def _where(about: Published) -> str:
+def _source(about: PublishedModel) -> str:
     if about.files:
         return "fetch"
     return "by hand; non-commercial" if about.restricted else "by hand"
 
 
-def how_to_get(about: Published) -> str:
-    """The command that brings a published model onto the site."""
+def install_command(about: PublishedModel) -> str:
+    """The command that installs a published model."""
     if about.files:
         return f"trackserver models fetch {about.id}"
     return f"trackserver models install {about.id} FILE" + (" (non-commercial)" if about.restricted else "")
@@ -97,9 +98,9 @@ def how_to_get(about: Published) -> str:
 @site_option
 @json_option
 def show(model_id: str, directory: Path | None, as_json: bool) -> None:
-    """A model's card: what it reads and says, its tracks, how well it does, or how to get it."""
-    card = _installed(directory).get(model_id)
-    about = card or read_published(model_id)
+    """Show a model's card: its input and output, its tracks, its metrics, or how to install it."""
+    card = _installed_cards(directory).get(model_id)
+    about = card or read_published_model(model_id)
     if as_json:
         print_json(asdict(about))
         return
@@ -108,54 +109,59 @@ def show(model_id: str, directory: Path | None, as_json: bool) -> None:
     if card:
         test = card.metrics.get("test", {}).get("pearson", [])
         print_table(["track", "name", "assay", "biosample", "target", "strand", " r (test)"], [
-            (t.index, t.name, t.assay, t.biosample, t.target, t.strand, figure(test, t.index)) for t in card.tracks
+            (t.index, t.name, t.assay, t.biosample, t.target, t.strand, format_metric(test, t.index))
+            for t in card.tracks
         ])  # fmt: skip
 
 
-def _summary(about: ModelCard | Published) -> dict[str, Any]:
-    named = (
+def _summary(about: ModelCard | PublishedModel) -> dict[str, Any]:
+    fields = (
         "id", "title", "summary", "architecture", "assemblies", "window", "crop", "bin_width", "shortest", "n_value",
         "placement", "strands", "head", "probability", "licence", "citation", "page",
     )  # fmt: skip
     n_tracks = len(about.tracks) if isinstance(about, ModelCard) else about.n_tracks
-    return {name: getattr(about, name) for name in named} | {"tracks": n_tracks}
+    return {name: getattr(about, name) for name in fields} | {"tracks": n_tracks}
 
 
-def _facts(about: ModelCard | Published) -> dict[str, Any]:
-    """A card in words, for people."""
+def _facts(about: ModelCard | PublishedModel) -> dict[str, Any]:
+    """Describe a card for people."""
     n_bins = (about.window - 2 * about.crop) // about.bin_width
-    says = f"{n_bins:,} values a track, each {about.bin_width} bp wide"
-    place = "where its bins are the genome-wide tracks'" if about.placement == "grid" else "at 0-based window / 2 - 1"
+    output = f"{n_bins:,} values for each track, each {about.bin_width} bp wide"
+    placement = (
+        "in a window whose bins lie on the genome-wide grid"
+        if about.placement == "grid"
+        else "at 0-based window / 2 - 1"
+    )
     facts = {
         "id": about.id,
         "title": about.title,
         "summary": about.summary,
         "assembly": ", ".join(about.assemblies),
         "reads": f"{about.window:,} bp" + (f" (or less, down to {about.shortest:,})" if about.shortest else ""),
-        "says": says if n_bins > 1 else f"one value a track, of the {about.bin_width} bp at the centre",
+        "predicts": output if n_bins > 1 else f"one value for each track, for the {about.bin_width} bp at the centre",
         "tracks": f"{_summary(about)['tracks']:,} " + ("probabilities" if about.probability else "signals"),
         "unknown base": f"{about.n_value} in all four rows",
-        "a variant lies": place,
-        "strands": "mean of both, by default" if about.strands == "average" else "forward, by default",
+        "a variant lies": placement,
+        "strands": "mean of both by default" if about.strands == "average" else "forward by default",
         "licence": about.licence,
         "citation": about.citation,
         "published at": about.page,
     }
-    if isinstance(about, Published):
-        facts |= {"its file's bases": about.alphabet, "get it": how_to_get(about)}
+    if isinstance(about, PublishedModel):
+        facts |= {"its file's bases": about.alphabet, "get it": install_command(about)}
     else:
         facts |= {"weights SHA-256": about.weights_sha256}
     return {name: value for name, value in facts.items() if value}
 
 
 _install_options = (
-    click.option("--as", "name", help="Its id on the site; by default the published one."),
-    click.option("--overwrite", is_flag=True, help="Replace a model of that id."),
+    click.option("--as", "name", help="The model's id on the site. Default: the published id."),
+    click.option("--overwrite", is_flag=True, help="Replace an installed model of that id."),
     site_option,
 )
 
 
-def _installing(command: Any) -> Any:
+def _add_install_options(command: Any) -> Any:
     for option in reversed(_install_options):
         command = option(command)
     return command
@@ -164,13 +170,15 @@ def _installing(command: Any) -> Any:
 @models.command("install")
 @click.argument("model_id", metavar="ID")
 @click.argument("file", type=PATH)
-@click.option("--labels", type=PATH, help="The published table of its tracks; your own models: TSV with a header.")
-@click.option("--card", "card_file", type=PATH, help="TOML about a model of your own (TorchScript or torch.export).")
-@click.option("--alphabet", default="", help="The order of bases in the file's first layer, where it is another copy.")
+@click.option("--labels", type=PATH, help="The published table of tracks; for your own model, a TSV with a header.")
+@click.option("--card", "card_file", type=PATH, help="Card of your own model (TorchScript or torch.export), in TOML.")
+@click.option(
+    "--alphabet", default="", help="Order of bases in the file's first layer, if it differs from the published one."
+)
 @click.option("--activation", type=click.Choice(["", "sigmoid", "tanh"]), default="",
-              help="Basenji2's GELU, where the file holds weights alone.")  # fmt: skip
+              help="Form of Basenji2's GELU, if the file holds only weights.")  # fmt: skip
 @click.option("--projection", type=PATH, help="projvec_targets.npy, for Sei's sequence classes.")
-@_installing
+@_add_install_options
 def install_(
     model_id: str,
     file: Path,
@@ -178,31 +186,31 @@ def install_(
     name: str | None,
     overwrite: bool,
     directory: Path | None,
-    **how: Any,
+    **files: Any,
 ) -> None:
-    """Put a model into the site from FILE: published weights, a program with its card, or a model's directory.
+    """Install a model from FILE: published weights, a program with its card, or a model's directory.
 
     Example: trackserver models install basenji2 model_human.h5 --labels targets_human.txt
 
-    A TensorFlow checkpoint goes by its .index. Nothing in a file of weights is executed. A program (--card) is,
-    only if it consists of arithmetic on tensors, and in a process of its own that can write no file and is bounded in
-    memory and time.
+    For a TensorFlow checkpoint, give its .index file. Nothing in a file of weights is executed. A program (--card) is
+    executed only if it consists of arithmetic on tensors, in its own process, which cannot write files and has limits
+    on memory and time.
     """
     site = open_site(directory)
     site.check_writable()
     if file.is_dir():
-        _say(copy_model(site.models, file, name or model_id, overwrite=overwrite))
+        _report_installed(copy_model(site.models, file, name or model_id, overwrite=overwrite))
         return
-    about = read_own_card(card_file, model_id) if card_file else read_published(model_id)
-    _say(install(site.models, about, Source(file, **how), name, overwrite=overwrite))
+    about = read_own_card(card_file, model_id) if card_file else read_published_model(model_id)
+    _report_installed(install(site.models, about, InstallFiles(file, **files), name, overwrite=overwrite))
 
 
 @models.command()
 @click.argument("model_id", metavar="ID")
-@click.option("--url", multiple=True, help="Take the weights from here; one for each file of the published model.")
-@click.option("--labels-url", help="Take the table of tracks from here.")
-@click.option("--no-labels", is_flag=True, help="Leave the tracks numbered, without a table.")
-@_installing
+@click.option("--url", multiple=True, help="Download the weights from here; repeat it for each file of the model.")
+@click.option("--labels-url", help="Download the table of tracks from here.")
+@click.option("--no-labels", is_flag=True, help="Number the tracks instead of naming them from a table.")
+@_add_install_options
 def fetch(
     model_id: str,
     url: tuple[str, ...],
@@ -212,23 +220,23 @@ def fetch(
     overwrite: bool,
     directory: Path | None,
 ) -> None:
-    """Download a published model, check it, and put it into the site.
+    """Download a published model, check it, and install it.
 
-    Interrupted, the same command goes on where it stopped.
+    If the download is interrupted, run the same command again to continue it.
     """
     site = open_site(directory)
     site.check_writable()
-    about = read_published(model_id)
+    about = read_published_model(model_id)
     registry.check_free(site.models, name or model_id, overwrite)
     folder = site.cache / "downloads" / about.id
-    with transferring(f"Fetching {about.title}") as report:
-        source = download(about, folder, url, None if no_labels else labels_url or about.table, report)
-    _say(install(site.models, about, source, name, overwrite=overwrite))
+    with show_transfer(f"Fetching {about.title}") as report:
+        source = download_model(about, folder, url, None if no_labels else labels_url or about.table, report)
+    _report_installed(install(site.models, about, source, name, overwrite=overwrite))
     shutil.rmtree(folder)
 
 
-def _say(card: ModelCard) -> None:
+def _report_installed(card: ModelCard) -> None:
     licence = f" Licence: {card.licence}." if card.licence else ""
-    stderr.print(f"{card.title} is on the site as '{card.id}', with {len(card.tracks):,} tracks.{licence}")
-    if len(card.tracks) > 1 and card.tracks[0].name == unnamed(0):
-        stderr.print("Its tracks are numbered, not named: install it again with --labels TABLE --overwrite.")
+    stderr.print(f"Installed {card.title} as '{card.id}', with {len(card.tracks):,} tracks.{licence}")
+    if len(card.tracks) > 1 and card.tracks[0].name == default_track_name(0):
+        stderr.print("Its tracks have only numbers; to name them, install it again with --labels TABLE --overwrite.")

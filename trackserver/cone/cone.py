@@ -1,9 +1,9 @@
-"""What an allele changes, by computing again only what the change can reach.
+"""Predict edits of a window exactly, recomputing only what each edit can reach.
 
-A window's reference goes through the network once, and the activations that are read again are kept. Alternatives then
-cost what lies in the cone of their change: a stretch of positions that grows from layer to layer. Where a dense layer
-or a mean follows, the reference's sum and the changed terms; where attention does, everything from there on. Nothing is
-approximate: in exact arithmetic, two full predictions would say the same.
+The reference runs through the network once, and the activations needed later are stored. An alternative then costs only
+the cone of its edit: a stretch of positions that grows from layer to layer. A dense layer or a mean reuses the
+reference's sum and adds the changed terms; after attention everything is recomputed. Nothing is approximate: in exact
+arithmetic, two full predictions would give the same result.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ with needing_torch():
     import torch
     from torch import Tensor
 
-    from trackserver.cone.patch import NotFollowed, NotKept, Pass, Patch, Record
+    from trackserver.cone.patch import CannotFollow, MissingActivation, Pass, Patch, Record
     from trackserver.cone.rules import RULES
     from trackserver.cone.span import spanning
 
 if TYPE_CHECKING:
     from trackserver.cone.span import Ints
 
-MOST_AT_ONCE = 256
-ACTIVATION_BYTES = 2**26  # of all alternatives computed at once, in any one activation
+MAX_BATCH = 256
+MAX_ACTIVATION_BYTES = 2**26  # of any one activation of a batch of alternatives
 
 
 @dataclass(frozen=True)
-class Change:
-    """What a window reads instead, from `start` on: as many bases, some of which may be as they were.
+class WindowEdit:
+    """A substitution of n bases of a window, some of which may stay the same.
 
-    start : 0-based in the window
-    codes : uint8 (n,), n >= 1
+    start : 0-based position in the window
+    codes : the new bases, uint8 (n,), n >= 1
     """
 
     start: int
     codes: Codes
 
 
-class Reached(NamedTuple):
-    """What an alternative predicts where it can differ from the reference; elsewhere it is the reference, exactly.
+class ReachedBins(NamedTuple):
+    """The bins of an alternative that can differ from the reference; all others equal the reference exactly.
 
-    first : the bin where that begins
-    alt : float32 (T, n), the values from there on; n is 0 where nothing is reached
+    first : the first of these bins
+    alt : float32 (T, n), their values; n is 0 if the edit reaches nothing
     """
 
     first: int
@@ -61,16 +61,16 @@ class Reached(NamedTuple):
 
 
 class Cone:
-    """A window's reference, ready for alternatives.
+    """A window's reference prediction, with the stored activations that make alternatives cheap.
 
     Attributes
     ----------
     ref
-        float32 (T, bins), what the predictor says about the window.
+        float32 (T, bins), the prediction for the reference window.
     """
 
     def __init__(self, predictor: Predictor, reference: Codes):
-        """Run the reference, once for each strand and shift that the predictor averages.
+        """Run the reference once for each strand and shift that the predictor averages.
 
         Parameters
         ----------
@@ -82,85 +82,86 @@ class Cone:
         InvalidRequest
             The model does not read windows of this length.
         """
-        if reference.ndim != 1 or not predictor.card.reads(len(reference)):
+        if reference.ndim != 1 or not predictor.card.accepts_length(len(reference)):
             raise InvalidRequest(
                 f"{predictor.card.id} reads windows of {predictor.card.window:,} bp, not {reference.shape}."
             )
         self.predictor, self.reference = predictor, np.minimum(reference, N)
         with torch.inference_mode():
-            self._views = [Reference(predictor, view, self.reference) for view in predictor.views]
+            self._views = [ReferenceView(predictor, view, self.reference) for view in predictor.views]
             outputs = [view.run() for view in self._views]
-            # One view's parts are never put over its output.
+            # With a single view, `_overlay` never needs the output.
             self._outputs = outputs if len(outputs) > 1 else []
             self.ref: NDArray[np.float32] = predictor.average(outputs)[0].cpu().numpy()
 
     @property
     def nbytes(self) -> int:
-        """The memory that is kept: activations, and the reference's outputs."""
-        kept = sum(view.nbytes for view in self._views) + sum(output.nbytes for output in self._outputs)
-        return self.ref.nbytes + kept
+        """Memory of the stored activations and the reference's outputs."""
+        stored = sum(view.nbytes for view in self._views) + sum(output.nbytes for output in self._outputs)
+        return self.ref.nbytes + stored
 
-    def alternatives(self, changes: Sequence[Change], batch_size: int | None = None) -> Iterator[Reached]:
-        """What each alternative predicts, in the order of `changes`, each of which is made to the reference.
+    def predict_edits(self, edits: Sequence[WindowEdit], batch_size: int | None = None) -> Iterator[ReachedBins]:
+        """Predict each edit of the reference, in order.
 
         Parameters
         ----------
         batch_size
-            Alternatives computed at once; None for as many as memory and speed suggest. Neighbours in the window that
-            follow each other go together best.
+            Edits computed at once; None to choose by memory and speed. Batches are fastest if edits that are close in
+            the window follow each other.
 
         Raises
         ------
         InvalidRequest
-            A change is empty, or not within the window.
+            An edit is empty, or not within the window.
         """
-        for change in changes:
-            _check(change, len(self.reference))
+        for edit in edits:
+            _check(edit, len(self.reference))
         size = batch_size or self._batch_size()
-        for start in range(0, len(changes), size):
+        for start in range(0, len(edits), size):
             with torch.inference_mode():
-                batch = self._batch(changes[start : start + size])
+                batch = self._batch(edits[start : start + size])
             yield from batch
 
-    def each(self, change: Change) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """REF and ALT, float32 (T, bins), as each of several views alone says them."""
-        _check(change, len(self.reference))
+    def predict_views(self, edit: WindowEdit) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Yield REF and ALT, float32 (T, bins), for each view separately; only if there are several views."""
+        _check(edit, len(self.reference))
         for i, output in enumerate(self._outputs):
-            of = self._views[i]
+            reference = self._views[i]
             with torch.inference_mode():
-                (part,) = of.alternatives([change])
-                alt = self._over(i, part, 0, output.shape[-1])
-                yield self.predictor.alone(of.view, output)[0], self.predictor.alone(of.view, alt)[0]
+                (part,) = reference.predict_edits([edit])
+                alt = self._overlay(i, part, 0, output.shape[-1])
+                values = [self.predictor.view_values(reference.view, outputs)[0] for outputs in (output, alt)]
+            yield values[0], values[1]
 
     def _batch_size(self) -> int:
         largest = max(view.largest for view in self._views)
-        return max(1, min(MOST_AT_ONCE, ACTIVATION_BYTES // largest))
+        return max(1, min(MAX_BATCH, MAX_ACTIVATION_BYTES // largest))
 
-    def _batch(self, changes: Sequence[Change]) -> list[Reached]:
-        parts = [view.alternatives(changes) for view in self._views]
-        return [self._averaged([of_view[i] for of_view in parts]) for i in range(len(changes))]
+    def _batch(self, edits: Sequence[WindowEdit]) -> list[ReachedBins]:
+        parts = [view.predict_edits(edits) for view in self._views]
+        return [self._average([view_parts[i] for view_parts in parts]) for i in range(len(edits))]
 
-    def _averaged(self, parts: list[Part | None]) -> Reached:
-        """One alternative's values over all bins that any view reaches."""
+    def _average(self, parts: list[Part | None]) -> ReachedBins:
+        """Average one edit's views over all bins that any of them reaches."""
         reached = [
-            self._turned(view, part.first, part.stop)
+            self._flip(view, part.first, part.stop)
             for view, part in zip(self._views, parts, strict=True)
             if part is not None and part.stop > part.first
         ]
         if not reached:
-            return Reached(0, np.empty((len(self.ref), 0), np.float32))
+            return ReachedBins(0, np.empty((len(self.ref), 0), np.float32))
         first, stop = min(lo for lo, _ in reached), max(hi for _, hi in reached)
-        outputs = (self._over(i, part, *self._turned(self._views[i], first, stop)) for i, part in enumerate(parts))
+        outputs = (self._overlay(i, part, *self._flip(self._views[i], first, stop)) for i, part in enumerate(parts))
         values = self.predictor.average(outputs)[0]
-        return Reached(first, np.ascontiguousarray(values.cpu().numpy()))
+        return ReachedBins(first, np.ascontiguousarray(values.cpu().numpy()))
 
-    def _turned(self, view: Reference, first: int, stop: int) -> tuple[int, int]:
-        """Bins of the window as bins from a view's own 5' end, or the other way round."""
+    def _flip(self, view: ReferenceView, first: int, stop: int) -> tuple[int, int]:
+        """Convert a range of bins from the window's order to the view's, which starts at its own 5' end, or back."""
         bins = self.ref.shape[1]
         return (bins - stop, bins - first) if view.view.reverse else (first, stop)
 
-    def _over(self, i: int, part: Part | None, first: int, stop: int) -> Tensor:
-        """(1, rows, stop - first) of view `i`, bins counted as it does: the reference and over it the part."""
+    def _overlay(self, i: int, part: Part | None, first: int, stop: int) -> Tensor:
+        """(1, rows, stop - first) of view `i`, in the view's order of bins: the reference overlaid with the part."""
         if part is not None and (part.first, part.stop) == (first, stop):
             return part.values[None]
         values = self._outputs[i][..., first:stop].clone()
@@ -169,18 +170,18 @@ class Cone:
         return values
 
 
-def _check(change: Change, length: int) -> None:
-    if change.codes.ndim != 1 or not len(change.codes):
-        raise InvalidRequest("A change needs at least one base.")
-    if change.start < 0 or change.start + len(change.codes) > length:
+def _check(edit: WindowEdit, length: int) -> None:
+    if edit.codes.ndim != 1 or not len(edit.codes):
+        raise InvalidRequest("An edit needs at least one base.")
+    if edit.start < 0 or edit.start + len(edit.codes) > length:
         raise InvalidRequest(
-            f"A change of positions {change.start:,} to {change.start + len(change.codes):,} is not within the window "
+            f"An edit of positions {edit.start:,} to {edit.start + len(edit.codes):,} lies outside the window "
             f"of {length:,} bp."
         )
 
 
 class Part(NamedTuple):
-    """What one view reaches: bins from `first` on, as it reads them; values (rows, n)."""
+    """The bins one view reaches, from `first` on in the view's own order; values (rows, n)."""
 
     first: int
     values: Tensor
@@ -190,12 +191,12 @@ class Part(NamedTuple):
         return self.first + self.values.shape[-1]
 
 
-class Reference:
-    """A window as one view reads it."""
+class ReferenceView:
+    """The reference window on one strand and shift, with its stored activations."""
 
     def __init__(self, predictor: Predictor, view: View, reference: Codes):
         self.predictor, self.view = predictor, view
-        self.codes = view.of(reference[None])[0]
+        self.codes = view.apply(reference[None])[0]
         self._lock = threading.Lock()
         self._record: Record | None = None
 
@@ -205,37 +206,37 @@ class Reference:
 
     @property
     def largest(self) -> int:
-        """About the most bytes that an alternative takes in one activation."""
-        return self._record.largest if self._record else ACTIVATION_BYTES // self.predictor.batch_size
+        """Approximate bytes of an alternative's largest activation."""
+        return self._record.largest if self._record else MAX_ACTIVATION_BYTES // self.predictor.batch_size
 
     def run(self, wanted: frozenset[int] = frozenset()) -> Tensor:
-        """What the network gives for the window (1, rows, bins), of which from now on is kept what alternatives need.
+        """Run the network on the window (1, rows, bins) and store the activations that alternatives need.
 
-        `wanted` : activations to be kept besides those that are known to be read again
+        `wanted` : keys of further activations to store, besides those the rules ask for
         """
         align = self._record.align if self._record else {}
         record = Record(align=dict(align), wanted=wanted)
         run = Pass(record, RULES, self.predictor.layouts, recording=True)
-        middle = np.array([len(self.codes) // 2])  # where a change may be, as far as what is kept depends on it
+        middle = np.array([len(self.codes) // 2])  # a typical edit, to decide what to store
         try:
             values = self.predictor.one_hot(self.codes[None])
             output = self.predictor.module(run.start(values, spanning(middle, middle + 1, len(self.codes))))
-        except NotFollowed:
+        except CannotFollow:
             self._record = None
             return self.predictor.run(self.codes[None])
         self._record = record
         return _values(output)
 
-    def alternatives(self, changes: Sequence[Change]) -> list[Part | None]:
-        """What each change reaches here; None where there is nothing to change."""
-        seen = [self._seen(change) for change in changes]
-        changed = [change for change in seen if change is not None]
-        parts = iter(self._parts(changed) if changed else ())
-        return [None if change is None else next(parts) for change in seen]
+    def predict_edits(self, edits: Sequence[WindowEdit]) -> list[Part | None]:
+        """Predict the bins each edit reaches on this view; None if the edit changes nothing here."""
+        on_view = [self._to_view(edit) for edit in edits]
+        effective = [edit for edit in on_view if edit is not None]
+        parts = iter(self._parts(effective) if effective else ())
+        return [None if edit is None else next(parts) for edit in on_view]
 
-    def _seen(self, change: Change) -> Change | None:
-        """The change as this view reads it, without bases that stay as they are or leave the window."""
-        start, codes, length = change.start, np.minimum(change.codes, N), len(self.codes)
+    def _to_view(self, edit: WindowEdit) -> WindowEdit | None:
+        """The edit in this view's coordinates, trimmed to bases that change and lie in the window."""
+        start, codes, length = edit.start, np.minimum(edit.codes, N), len(self.codes)
         if self.view.reverse:
             start, codes = length - start - len(codes), reverse_complement(codes)
         start += self.view.shift
@@ -246,32 +247,32 @@ class Reference:
         differ = np.flatnonzero(self.codes[first:stop] != codes)
         if not len(differ):
             return None
-        return Change(first + int(differ[0]), codes[differ[0] : differ[-1] + 1])
+        return WindowEdit(first + int(differ[0]), codes[differ[0] : differ[-1] + 1])
 
-    def _parts(self, changes: list[Change]) -> list[Part]:
+    def _parts(self, edits: list[WindowEdit]) -> list[Part]:
         record = self._record
         if record is None:
-            return self._in_full(changes)
+            return self._run_whole(edits)
         try:
-            return self._in_cone(record, changes)
-        except NotFollowed:
-            return self._in_full(changes)
-        except NotKept as missing:
-            self._keep_also(record, missing.key)
-            return self._parts(changes)
+            return self._in_cone(record, edits)
+        except CannotFollow:
+            return self._run_whole(edits)
+        except MissingActivation as missing:
+            self._store_also(record, missing.key)
+            return self._parts(edits)
 
-    def _keep_also(self, record: Record, key: int) -> None:
+    def _store_also(self, record: Record, key: int) -> None:
         with self._lock:
-            if key in record.wanted:  # it was found missing before, and it is none of those the reference has
+            if key in record.wanted:  # asked for before, and still missing: the reference does not compute it
                 self._record = None
             elif self._record is record:
                 self.run(record.wanted | {key})
 
-    def _in_cone(self, record: Record, changes: list[Change]) -> list[Part]:
-        lo = np.array([change.start for change in changes])
-        hi = lo + [len(change.codes) for change in changes]
+    def _in_cone(self, record: Record, edits: list[WindowEdit]) -> list[Part]:
+        lo = np.array([edit.start for edit in edits])
+        hi = lo + [len(edit.codes) for edit in edits]
         span = spanning(lo, hi, len(self.codes), record.align.get(0, 1))
-        codes = self._changed(changes, span.start, span.width)
+        codes = self._edited_codes(edits, span.start, span.width)
         run = Pass(record, RULES, self.predictor.layouts, recording=False)
         output = self.predictor.module(run.start(self.predictor.one_hot(codes), span))
         if not isinstance(output, Patch) or output.whole is not None:
@@ -282,18 +283,18 @@ class Reference:
             for b, (lo, hi, start) in enumerate(zip(span.lo, span.hi, span.start, strict=True))
         ]
 
-    def _changed(self, changes: list[Change], start: Ints, width: int) -> Codes:
-        """(B, width) of the alternatives' codes from `start` (B,) on."""
+    def _edited_codes(self, edits: list[WindowEdit], start: Ints, width: int) -> Codes:
+        """(B, width) codes of the alternatives, from positions `start` (B,) on."""
         codes = self.codes[start[:, None] + np.arange(width)]
-        for row, change, first in zip(codes, changes, start, strict=True):
-            row[change.start - first : change.start - first + len(change.codes)] = change.codes
+        for row, edit, first in zip(codes, edits, start, strict=True):
+            row[edit.start - first : edit.start - first + len(edit.codes)] = edit.codes
         return codes
 
-    def _in_full(self, changes: list[Change]) -> list[Part]:
+    def _run_whole(self, edits: list[WindowEdit]) -> list[Part]:
         parts: list[Part] = []
-        for first in range(0, len(changes), self.predictor.batch_size):
-            some = changes[first : first + self.predictor.batch_size]
-            codes = self._changed(some, np.zeros(len(some), np.int64), len(self.codes))
+        for first in range(0, len(edits), self.predictor.batch_size):
+            some = edits[first : first + self.predictor.batch_size]
+            codes = self._edited_codes(some, np.zeros(len(some), np.int64), len(self.codes))
             parts += [Part(0, values) for values in self.predictor.run(codes)]
         return parts
 
@@ -305,20 +306,19 @@ def _values(output: Tensor) -> Tensor:
 
 
 class Cones:
-    """The cones used last, within a bound of bytes; safe from several threads."""
+    """Cache of the most recently used cones, bounded in bytes; thread-safe."""
 
-    def __init__(self, most_bytes: int):
-        self._held = ByteCache(most_bytes)
+    def __init__(self, max_bytes: int):
+        self._cache = ByteCache(max_bytes)
         self._building = threading.Lock()
 
     def cone(self, predictor: Predictor, reference: Codes) -> Cone:
-        """The cone of a window (L,), made where it is not held; see `Cone` for what can be wrong."""
-        # The predictor is alive as long as a cone of it is held, so no other has its id.
+        """Return the cone of a window (L,), building it if it is not cached; raises as `Cone` does."""
+        # A cached cone keeps its predictor alive, so no other predictor can have the same id.
         key = (id(predictor), hashlib.sha256(np.minimum(reference, N).tobytes()).digest())
-        found = self._held.held(key)
-        if found is None:
-            with self._building:  # one at a time: each takes all of the processor and much memory
-                found = self._held.held(key) or Cone(predictor, reference)
-                self._held.keep(key, found, found.nbytes)
-        cone: Cone = found
+        cone: Cone | None = self._cache.get(key)
+        if cone is None:
+            with self._building:  # one at a time: each takes the whole processor and much memory
+                cone = self._cache.get(key) or Cone(predictor, reference)
+                self._cache.put(key, cone, cone.nbytes)
         return cone

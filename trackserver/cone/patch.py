@@ -1,11 +1,11 @@
-"""Activations that differ from a reference's in one stretch, and a network run on them: by its own `forward`.
+"""Run a network's own `forward` on activations that differ from the reference's in one stretch.
 
-The reference goes through the network once, as a `Patch` of itself, and is recorded: each operation, and of the
-activations those that will be read again. Alternatives then go the same way. What each operation does to a stretch
-is told by rules (see `local`); one without a rule gets the whole activations, put together from the reference and the
-stretch, and what comes of it is whole from there on. So any network works, and nothing is approximate.
+The reference runs through the network once, wrapped as a `Patch`, and is recorded: every operation, and the activations
+that will be needed again. Alternatives then take the same path. Rules say what each operation does to a stretch (see
+`rules`). An operation without a rule gets whole activations, assembled from the reference and the stretch, and its
+result stays whole from there on. So any network works, and nothing is approximate.
 
-A network that does not do the same operations for an alternative as for the reference is noticed: `NotFollowed`.
+A network that runs other operations for an alternative than for the reference raises `CannotFollow`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch import Tensor
 from trackserver.cone.span import Ints, Record, Span, equal, index_of, put, rows, spanning
 from trackserver.predict.layouts import Layouts
 
-WHOLE = 4  # what a network goes on to make of a whole activation is so many times as large, at a guess
+WHOLE_COST = 4  # guess: memory that a network needs after a whole activation, in multiples of that activation
 
 
-class NotFollowed(Exception):
-    """The network does something that cannot be told apart by stretches; it is to be run on whole windows."""
+class CannotFollow(Exception):
+    """The network does something that cannot be followed stretch by stretch; run it on whole windows instead."""
 
 
-class NotKept(Exception):
-    """The reference's activation of that key is needed and was not kept."""
+class MissingActivation(Exception):
+    """The reference's activation with this key is needed but was not stored."""
 
     def __init__(self, key: int):
         self.key = key
@@ -38,11 +38,11 @@ class NotKept(Exception):
 
 @dataclass
 class Stretch:
-    """A patch's content: `values` (B, ..., width), or while recording the whole reference (1, ..., n).
+    """A patch's content: `values` (B, ..., width), or, while recording, the whole reference (1, ..., n).
 
-    key : the operation it comes from
+    key : the operation that produced it
     origin : the operation that chose its span
-    merged : whether channels and positions are one axis to the network, as before a dense layer
+    merged : whether the network sees channels and positions as one axis, as before a dense layer
     """
 
     key: int
@@ -53,12 +53,12 @@ class Stretch:
 
 
 class Patch(Tensor):
-    """To the network a tensor of whole windows (B, ..., n); it has no memory but that of its stretch, or its whole."""
+    """Looks like a tensor of whole windows (B, ..., n) to the network, but stores only its stretch or its whole."""
 
     run: Pass
     stretch: Stretch
     whole: Tensor | None
-    views: list[bool]  # whether another patch sees the same memory; itself shared with that patch
+    views: list[bool]  # one flag: whether another patch sees the same memory; both patches share the list
 
     @staticmethod
     def __new__(
@@ -86,28 +86,28 @@ class Patch(Tensor):
     def __torch_dispatch__(  # type: ignore[override]  # torch passes the function first
         cls, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """What came here did not ask above: it gets whole tensors."""
+        """Handle operations that reach torch's dispatcher without passing `__torch_function__`."""
         return cls.__torch_function__(func, types, args, kwargs)
 
 
 class Step(NamedTuple):
-    """What a rule makes of an operation.
+    """How a rule carries out one operation.
 
-    span : of the result; None where it has no positions any more and is whole
-    apply : the alternatives' values in that span; None where the result is the first patch itself
-    origin : of the result, if not this operation
-    reads : patches whose reference `apply` reads
-    keeps : whether `apply` reads the reference of the result itself
+    span : the result's span; None if the result has no position axis and is whole
+    apply : computes the alternatives' values in that span; None if the result is the first patch itself
+    origin : the result's origin, if not this operation
+    inputs : patches whose reference activation `apply` reads
+    needs_result : whether `apply` reads the reference's result of this operation
     views : whether the result is a view of the first patch
-    facts : what must be the same for the reference and the alternatives, if not all arguments
-    crop : the positions of the first patch, if the result is those and nothing else
+    facts : what has to be equal for the reference and the alternatives, if not all arguments
+    crop : the positions of the first patch, if the result is exactly those
     """
 
     span: Span | None
     apply: Callable[[], Tensor] | None
     origin: int | None = None
-    reads: tuple[Patch, ...] = ()
-    keeps: bool = False
+    inputs: tuple[Patch, ...] = ()
+    needs_result: bool = False
     views: bool = False
     merged: bool = False
     facts: object = None
@@ -115,43 +115,44 @@ class Step(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """`step` makes a Step of the arguments, or None where this use of the operation is not local."""
+    """`step` turns an operation's arguments into a Step, or None if this use of the operation is not local."""
 
     step: Callable[..., Step | None]
-    flag: int | None = None  # the place of an argument `inplace`
-    names: frozenset[str] | None = None  # of the arguments it knows; None for all but `out`
+    flag: int | None = None  # index of the argument `inplace`
+    names: frozenset[str] | None = None  # arguments it supports; None for all but `out`
 
-    def knows(self, kwargs: dict[str, Any]) -> bool:
+    def supports(self, kwargs: dict[str, Any]) -> bool:
         return "out" not in kwargs if self.names is None else kwargs.keys() <= self.names
 
 
 class Pass:
-    """One way through the network: the reference's, which is recorded, or that of some alternatives to it."""
+    """One run through the network: of the reference, which is recorded, or of some alternatives to it."""
 
     def __init__(self, record: Record, rules: Mapping[Any, Rule], layouts: Layouts, recording: bool):
         self.record, self.rules, self.layouts, self.recording = record, rules, layouts, recording
-        self.done = 0
+        self.n_done = 0
 
     def start(self, values: Tensor, span: Span) -> Patch:
-        """The network's input: `values` (B, 4, width) in a span, or the reference (1, 4, L) and where it is changed."""
+        """Wrap the network's input: alternatives (B, 4, width) in their span, or the reference (1, 4, L)."""
         patch = self._patch(Stretch(0, 0, values, span), [False])
         if self.recording and 0 in self.record.wanted:
-            self._keep(patch)
+            self._store(patch)
         return patch
 
     @property
     def key(self) -> int:
-        """Of the operation for which a rule is asked."""
-        return self.done + 1
+        """Key of the current operation."""
+        return self.n_done + 1
 
     def span(self, lo: Ints, hi: Ints, n: int) -> Span:
-        """Of the result of the operation for which a rule is asked."""
+        """Span of the current operation's result."""
         return spanning(lo, hi, n, self.record.align.get(self.key, 1))
 
     def want_aligned(self, x: Patch, width: int) -> bool:
-        """Have the span of `x` chosen so that cells of `width` positions are whole, from the next pass on.
+        """Ask later passes to align the span of `x` to multiples of `width`.
 
-        A pool then reads nothing but what is held, and the activation before it, a network's largest, is not kept.
+        A pool then reads only positions inside the stretch, so the activation before it, often the network's largest,
+        need not be stored.
         """
         if x.stretch.span.n < width:
             return False
@@ -159,107 +160,112 @@ class Pass:
             self._align(x.stretch.origin, width)
         return True
 
-    def joins(self, patches: Sequence[Patch]) -> None:
-        """The operation for which a rule is asked puts these patches' spans together."""
+    def record_union(self, patches: Sequence[Patch]) -> None:
+        """Record that the current operation's span is the union of these patches' spans."""
         if self.recording:
-            self.record.joined[self.key] = tuple(patch.stretch.origin for patch in patches)
+            self.record.unions[self.key] = tuple(patch.stretch.origin for patch in patches)
 
     def _align(self, key: int, width: int) -> None:
         self.record.align[key] = int(np.lcm(self.record.align.get(key, 1), width))
-        for origin in self.record.joined.get(key, ()):
+        for origin in self.record.unions.get(key, ()):
             self._align(origin, width)
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], patches: list[Patch]) -> Any:
         if func in METADATA:
-            return self._about(func, args, kwargs, patches[0])
+            return self._read_metadata(func, args, kwargs, patches[0])
         rule = self.rules.get(func)
-        in_place = _changes_first(func) or (rule is not None and _flagged(rule, args, kwargs))
+        in_place = _writes_first_argument(func) or (rule is not None and _inplace_flag_set(rule, args, kwargs))
         if in_place and not (args and isinstance(args[0], Patch) and not args[0].views[0]):
-            raise NotFollowed
-        if rule and rule.knows(kwargs) and all(patch.whole is None for patch in patches):
+            raise CannotFollow
+        if rule and rule.supports(kwargs) and all(patch.whole is None for patch in patches):
             step = rule.step(self, *args, **kwargs)
             if step is not None:
-                return self._take(func, args, kwargs, step, patches[0], in_place)
-        return self._in_full(func, args, kwargs, patches, in_place)
+                return self._apply_step(func, args, kwargs, step, patches[0], in_place)
+        return self._run_whole(func, args, kwargs, patches, in_place)
 
-    def _about(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], patch: Patch) -> Any:
+    def _read_metadata(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], patch: Patch) -> Any:
         if patch.whole is not None:
             return func(patch.whole, *args[1:], **kwargs)
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **kwargs)
 
-    def _take(
+    def _apply_step(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], step: Step, first: Patch, in_place: bool
     ) -> Patch:
         key, record = self.key, self.record
-        self._agree(func, (args, kwargs) if step.facts is None else step.facts)
-        self.done = key
+        self._check_same_operation(func, (args, kwargs) if step.facts is None else step.facts)
+        self.n_done = key
         if step.apply is None:
             return first
         if self.recording:
-            for patch in step.reads:
-                self._keep(patch)
-            values = func(*_mapped(args, _reference), **_mapped(kwargs, _reference))
+            for patch in step.inputs:
+                self._store(patch)
+            values = func(*_map_nested(args, _reference), **_map_nested(kwargs, _reference))
         else:
             values = step.apply()
         if step.span is None:
-            if self.recording and step.keeps:
+            if self.recording and step.needs_result:
                 record.results[key] = values.clone()
-            return self._whole(values, [False])
+            return self._whole_patch(values, [False])
         views = first.views if step.views else [False]
         views[0] |= step.views
         origin = key if step.origin is None else step.origin
         result = self._patch(Stretch(key, origin, values, step.span, step.merged), views)
         if self.recording:
-            self._size(result)
-            if step.crop is not None and first.stretch.key in record.kept:
-                record.kept[key] = record.kept[first.stretch.key][step.crop]  # a view
-            if step.keeps or key in record.wanted:
-                self._keep(result)
+            self._record_size(result)
+            if step.crop is not None and first.stretch.key in record.activations:
+                record.activations[key] = record.activations[first.stretch.key][step.crop]  # a view
+            if step.needs_result or key in record.wanted:
+                self._store(result)
         if in_place:
             first.stretch = result.stretch
             return first
         return result
 
-    def _size(self, patch: Patch) -> None:
+    def _record_size(self, patch: Patch) -> None:
         stretch = patch.stretch
         nbytes = stretch.values.nbytes // stretch.span.n * stretch.span.width
         self.record.largest = max(self.record.largest, nbytes)
 
-    def _agree(self, func: Any, facts: object) -> None:
-        """An alternative must do what the reference did."""
-        facts = _mapped(facts, _named)
+    def _check_same_operation(self, func: Any, facts: object) -> None:
+        """Raise CannotFollow if an alternative runs another operation than the reference did."""
+        facts = _map_nested(facts, _name_of)
         if self.recording:
             self.record.steps.append((func, facts))
-        elif self.done >= len(self.record.steps) or not equal(self.record.steps[self.done], (func, facts)):
-            raise NotFollowed
+        elif self.n_done >= len(self.record.steps) or not equal(self.record.steps[self.n_done], (func, facts)):
+            raise CannotFollow
 
-    def _in_full(
+    def _run_whole(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], patches: list[Patch], in_place: bool
     ) -> Any:
         if "out" in kwargs:
-            raise NotFollowed
+            raise CannotFollow
         target = args[0] if in_place else None
         views = next((patch.views for patch in patches if patch.views[0]), [False])
-        whole = {id(patch): self._made_whole(patch) for patch in patches}
-        result = func(*_mapped(args, lambda patch: whole[id(patch)]), **_mapped(kwargs, lambda patch: whole[id(patch)]))
+        whole = {id(patch): self._make_whole(patch) for patch in patches}
+        whole_args, whole_kwargs = _map_nested((args, kwargs), lambda patch: whole[id(patch)])
+        result = func(*whole_args, **whole_kwargs)
         for patch in patches:
             memory = whole[id(patch)].untyped_storage().data_ptr()
             if patch is target or any(part.untyped_storage().data_ptr() == memory for part in _tensors(result)):
-                patch.whole = whole[id(patch)]  # what is done to the result is done to it
+                patch.whole = whole[id(patch)]  # later writes to the result also change the patch
         known = {id(tensor): patch for patch in patches if (tensor := patch.whole) is not None}
-        return _mapped(result, lambda part: known[id(part)] if id(part) in known else self._whole(part, views), Tensor)
 
-    def _made_whole(self, patch: Patch) -> Tensor:
+        def wrap(part: Tensor) -> Patch:
+            return known[id(part)] if id(part) in known else self._whole_patch(part, views)
+
+        return _map_nested(result, wrap, Tensor)
+
+    def _make_whole(self, patch: Patch) -> Tensor:
         if patch.whole is not None:
             return patch.whole
         stretch = patch.stretch
         if self.recording:
-            self._keep(patch)
-            self.record.largest = max(self.record.largest, WHOLE * stretch.values.nbytes)
+            self._store(patch)
+            self.record.largest = max(self.record.largest, WHOLE_COST * stretch.values.nbytes)
             return stretch.values
-        kept = self.kept(patch)
-        whole = kept.expand(len(stretch.values), *kept.shape).clone()
+        reference = self.activation(patch)
+        whole = reference.expand(len(stretch.values), *reference.shape).clone()
         put(whole, np.zeros_like(stretch.span.start), rows(stretch.values), stretch.span.start)
         whole = whole.movedim(1, -1).contiguous()
         return whole.flatten(1) if stretch.merged else whole
@@ -271,60 +277,61 @@ class Pass:
             shape = (shape[0], int(np.prod(shape[1:])))
         return Patch(self, shape, stretch, None, views)
 
-    def _whole(self, values: Tensor, views: list[bool]) -> Patch:
+    def _whole_patch(self, values: Tensor, views: list[bool]) -> Patch:
         return Patch(self, values.shape, None, values, views)
 
-    def _keep(self, patch: Patch) -> None:
+    def _store(self, patch: Patch) -> None:
         stretch = patch.stretch
-        if stretch.key not in self.record.kept:
+        if stretch.key not in self.record.activations:
             values = stretch.values[0]
             values = values.unflatten(0, (-1, stretch.span.n)) if stretch.merged else values
             values = values.movedim(-1, 0)
-            self.record.kept[stretch.key] = torch.empty(values.shape, dtype=values.dtype, device=values.device).copy_(
-                values
-            )
+            self.record.activations[stretch.key] = values.clone(memory_format=torch.contiguous_format)
 
-    def kept(self, x: Patch | int) -> Tensor:
-        """The reference's activation (n, ...)."""
+    def activation(self, x: Patch | int) -> Tensor:
+        """The reference's stored activation (n, ...)."""
         key = x if isinstance(x, int) else x.stretch.key
-        if key not in self.record.kept:
-            raise NotKept(key)
-        return self.record.kept[key]
+        if key not in self.record.activations:
+            raise MissingActivation(key)
+        return self.record.activations[key]
 
     def reference(self, x: Patch | int, start: Ints, width: int, fill: float = 0.0) -> Tensor:
-        """The reference's activation at other places: (B, width, ...) of its own; `fill` where there is none."""
-        kept = self.kept(x)
-        n, batch = len(kept), len(start)
+        """Copy the reference's activation from positions `start` (B,) on: (B, width, ...); `fill` beyond its ends."""
+        activation = self.activation(x)
+        n, batch = len(activation), len(start)
         if batch == 1 and start[0] >= 0 and start[0] + width <= n:
-            return kept[start[0] : start[0] + width].clone()[None]
-        places = start[:, None] + np.arange(width)
-        taken = kept.index_select(0, index_of(places.clip(0, n - 1).ravel(), kept.device))
-        outside = (places < 0) | (places >= n)
+            return activation[start[0] : start[0] + width].clone()[None]
+        positions = start[:, None] + np.arange(width)
+        values = activation.index_select(0, index_of(positions.clip(0, n - 1).ravel(), activation.device))
+        outside = (positions < 0) | (positions >= n)
         if outside.any():
-            taken[torch.from_numpy(outside.ravel()).to(kept.device)] = fill
-        return taken.unflatten(0, (batch, width))
+            values[torch.from_numpy(outside.ravel()).to(activation.device)] = fill
+        return values.unflatten(0, (batch, width))
 
     def read(self, x: Patch, start: Ints, width: int, fill: float = 0.0) -> Tensor:
-        """The alternatives' activation at other places than those held: (B, width, ...), not to be written to."""
-        held, values = x.stretch.span, rows(x.stretch.values)
-        offset = start - held.start
-        if (offset >= 0).all() and (offset + width <= held.width).all():
+        """The alternatives' activation from positions `start` (B,) on: (B, width, ...), read-only.
+
+        Positions outside the stretch come from the reference.
+        """
+        span, values = x.stretch.span, rows(x.stretch.values)
+        offset = start - span.start
+        if (offset >= 0).all() and (offset + width <= span.width).all():
             if (offset == offset[0]).all():
                 return values[:, offset[0] : offset[0] + width]
-            places = (np.arange(len(start)) * held.width + offset)[:, None] + np.arange(width)
-            flat = values.flatten(0, 1).index_select(0, index_of(places.ravel(), values.device))
+            positions = (np.arange(len(start)) * span.width + offset)[:, None] + np.arange(width)
+            flat = values.flatten(0, 1).index_select(0, index_of(positions.ravel(), values.device))
             return flat.unflatten(0, (len(start), width))
-        taken = self.reference(x, start, width, fill)
-        put(taken, start, values, held.start)
-        return taken
+        combined = self.reference(x, start, width, fill)
+        put(combined, start, values, span.start)
+        return combined
 
-    def change(self, x: Patch) -> Tensor:
-        """What the alternatives are more than the reference, where they are held: (B, width, ...)."""
+    def difference(self, x: Patch) -> Tensor:
+        """Alternatives minus reference, within the stretch: (B, width, ...)."""
         return rows(x.stretch.values) - self.reference(x, x.stretch.span.start, x.stretch.span.width)
 
 
 def axes(x: Patch) -> int:
-    """How many axes the network sees, without asking the patch, which is slower."""
+    """Number of axes the network sees; faster than the patch's own `ndim`."""
     return 2 if x.stretch.merged else x.stretch.values.ndim
 
 
@@ -343,25 +350,25 @@ METADATA = frozenset(
 )
 
 
-def _changes_first(func: Any) -> bool:
+def _writes_first_argument(func: Any) -> bool:
     name = getattr(func, "__name__", "").partition(".")[0]
     return name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
 
 
-def _flagged(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _inplace_flag_set(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     if rule.flag is None:
         return False
     return bool(kwargs.get("inplace", args[rule.flag] if len(args) > rule.flag else False))
 
 
-def _mapped(value: Any, change: Callable[[Any], Any], kind: type = Patch) -> Any:
-    """A nest of lists, tuples and dicts, with each object of a kind changed."""
+def _map_nested(value: Any, change: Callable[[Any], Any], kind: type = Patch) -> Any:
+    """Apply a function to every object of a kind in nested lists, tuples and dicts."""
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, dict):
-        return {name: _mapped(part, change, kind) for name, part in value.items()}
+        return {name: _map_nested(part, change, kind) for name, part in value.items()}
     if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
-        parts = [_mapped(part, change, kind) for part in value]
+        parts = [_map_nested(part, change, kind) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return value
 
@@ -389,5 +396,5 @@ class _Name(NamedTuple):
     key: int
 
 
-def _named(patch: Patch) -> _Name:
+def _name_of(patch: Patch) -> _Name:
     return _Name(patch.stretch.key)

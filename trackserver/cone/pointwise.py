@@ -1,4 +1,4 @@
-"""What acts on each position by itself, of one activation or of several, whose stretches are then put together."""
+"""Rules for operations on each position by itself, of one activation or of several whose stretches are united."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from trackserver.cone.patch import Pass, Patch, Rule, Step, axes, patches_in
 from trackserver.cone.span import Ints, Span, columns
 
-# Of each position by itself: methods, functions of torch and of torch.nn.functional by these names, and their
-# counterparts that work in place.
+# Methods of tensors and functions of torch and torch.nn.functional that act on each position by itself. Their in-place
+# counterparts are added below.
 POINTWISE = """
     add sub subtract rsub mul multiply div divide true_divide neg negative abs square sqrt rsqrt pow reciprocal exp exp2
     expm1 log log1p log2 sigmoid tanh erf sin cos relu relu6 gelu silu mish elu selu celu softplus softsign logsigmoid
@@ -30,22 +30,22 @@ def pointwise(func: Callable[..., Tensor], run: Pass, *args: Any, **kwargs: Any)
     patches = list(patches_in((args, kwargs)))
     first = patches[0]
     if func in (torch.where, torch.ops.aten.where.default) and len(args) + len(kwargs) < 3:
-        return None  # the places where it is true
-    if any(not _alike(first, part) for part in (*args, *kwargs.values()) if isinstance(part, Tensor)):
+        return None  # returns the indices where the condition is true
+    if any(not _same_positions(first, part) for part in (*args, *kwargs.values()) if isinstance(part, Tensor)):
         return None
-    span, origin, reads = _together(run, patches)
+    span, origin, inputs = _common_span(run, patches)
 
     def apply() -> Tensor:
-        def held(part: Any) -> Any:
-            return _over(run, part, span) if isinstance(part, Patch) else part
+        def on_span(part: Any) -> Any:
+            return _on_span(run, part, span) if isinstance(part, Patch) else part
 
-        return func(*map(held, args), **{name: held(part) for name, part in kwargs.items()})
+        return func(*map(on_span, args), **{name: on_span(part) for name, part in kwargs.items()})
 
-    return Step(span, apply, origin, reads, merged=first.stretch.merged)
+    return Step(span, apply, origin, inputs, merged=first.stretch.merged)
 
 
-def _alike(x: Patch, other: Tensor) -> bool:
-    """Whether position by position the other is as long as `x`, or one for all positions and windows."""
+def _same_positions(x: Patch, other: Tensor) -> bool:
+    """Whether the other tensor matches `x` position by position, or is the same for all positions and windows."""
     if isinstance(other, Patch):
         one, two = x.stretch, other.stretch
         return axes(x) == other.ndim and one.span.n == two.span.n and one.merged == two.merged
@@ -55,49 +55,49 @@ def _alike(x: Patch, other: Tensor) -> bool:
     return fits and not x.stretch.merged
 
 
-def _together(run: Pass, patches: Sequence[Patch]) -> tuple[Span, int | None, tuple[Patch, ...]]:
-    """The span of all, the operation it is from if not a new one, and those of whom more is read than is held."""
+def _common_span(run: Pass, patches: Sequence[Patch]) -> tuple[Span, int | None, tuple[Patch, ...]]:
+    """The union of the patches' spans, its origin if it is not new, and the patches read beyond their own stretch."""
     first = patches[0].stretch
     if all(patch.stretch.origin == first.origin for patch in patches):
         return first.span, first.origin, ()
     spans = [patch.stretch.span for patch in patches]
     lo, hi = _union(spans)
     span = run.span(lo, hi, first.span.n)
-    run.joins(patches)
-    # Where all is held of the one that is recorded, it may not be of others.
-    read = (patch for patch in patches if not patch.stretch.span.same(span) or span.width == span.n)
-    return span, None, tuple(read)
+    run.record_union(patches)
+    # A span that covers all positions while recording may not do so for other alternatives.
+    inputs = (patch for patch in patches if not patch.stretch.span.same(span) or span.width == span.n)
+    return span, None, tuple(inputs)
 
 
 def _union(spans: Sequence[Span]) -> tuple[Ints, Ints]:
-    """What is changed in any; where in none, the place that the widest has for nothing."""
-    nothing = max(spans, key=lambda span: span.width).lo
+    """The union of changed positions; where nothing changes, the empty span of the widest."""
+    empty = max(spans, key=lambda span: span.width).lo
     lo = reduce(np.minimum, [np.where(span.lo < span.hi, span.lo, span.n) for span in spans])
     hi = reduce(np.maximum, [np.where(span.lo < span.hi, span.hi, 0) for span in spans])
-    return np.where(lo < hi, lo, nothing), np.where(lo < hi, hi, nothing)
+    return np.where(lo < hi, lo, empty), np.where(lo < hi, hi, empty)
 
 
-def _over(run: Pass, x: Patch, span: Span) -> Tensor:
+def _on_span(run: Pass, x: Patch, span: Span) -> Tensor:
     if x.stretch.span.same(span):
         return x.stretch.values
     return columns(run.read(x, span.start, span.width).contiguous())
 
 
 def cat(run: Pass, parts: Sequence[Tensor], dim: int = 0) -> Step | None:
-    """Of channels."""
+    """Concatenate channels."""
     patches = [part for part in parts if isinstance(part, Patch)]
     x = patches[0]
     if len(patches) != len(parts) or dim % axes(x) in (0, axes(x) - 1) or x.stretch.merged:
         return None
-    if not all(_alike(x, patch) for patch in patches):
+    if not all(_same_positions(x, patch) for patch in patches):
         return None
-    span, origin, reads = _together(run, patches)
-    return Step(span, lambda: torch.cat([_over(run, part, span) for part in patches], dim), origin, reads)
+    span, origin, inputs = _common_span(run, patches)
+    return Step(span, lambda: torch.cat([_on_span(run, part, span) for part in patches], dim), origin, inputs)
 
 
-def places(name: str) -> Iterator[Any]:
-    """What torch calls by a name."""
-    yield from (getattr(place, name) for place in (Tensor, torch, F) if hasattr(place, name))
+def functions_named(name: str) -> Iterator[Any]:
+    """Yield all of torch's functions and methods of a name."""
+    yield from (getattr(namespace, name) for namespace in (Tensor, torch, F) if hasattr(namespace, name))
     packet = getattr(torch.ops.aten, name, None)
     if packet is not None:
         yield from (getattr(packet, overload) for overload in packet.overloads())
@@ -105,14 +105,14 @@ def places(name: str) -> Iterator[Any]:
 
 def pointwise_rules() -> Iterator[tuple[Any, Rule]]:
     for name in POINTWISE:
-        for func in places(name):
+        for func in functions_named(name):
             yield func, Rule(partial(pointwise, func), flag=_flag(func))
-        for func in () if name.startswith("__") else places(f"{name}_"):
+        for func in () if name.startswith("__") else functions_named(f"{name}_"):
             yield func, Rule(partial(pointwise, func))
 
 
 def _flag(func: Any) -> int | None:
-    """The place of its argument `inplace`, where it has one."""
+    """The index of its argument `inplace`, if it has one."""
     if not inspect.isfunction(func):
         return None
     names = func.__code__.co_varnames[: func.__code__.co_argcount]

@@ -1,6 +1,6 @@
-"""What operations do to a stretch of changed positions: convolutions, pools, crops, what acts on each by itself.
+"""Rules for what operations do to a stretch of changed positions: convolutions, pools, crops, pointwise operations.
 
-Each rule is asked with the operation's own arguments and says None where they are such that it is not local.
+A rule takes the operation's own arguments and returns None if with these arguments the operation is not local.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from trackserver.cone import sums
 from trackserver.cone.patch import Pass, Patch, Rule, Step, axes
-from trackserver.cone.pointwise import cat, places, pointwise_rules
+from trackserver.cone.pointwise import cat, functions_named, pointwise_rules
 from trackserver.cone.span import Ints, Span, columns, put, rows
 from trackserver.models import layers
 
-# A convolution's output is kept besides its input where each number kept saves every alternative so many products.
-SAVED = 4
+# Also store a convolution's output if each stored number saves every alternative at least this many products.
+MIN_SAVED_PRODUCTS = 4
 
 
 def batch_norm(
@@ -86,9 +86,9 @@ def conv1d(
         return Step(x.stretch.span, lambda: _mix(x, weight, bias), x.stretch.origin)
     n = (x.stretch.span.n + left + right - reach - 1) // stride + 1
     span = run.span(*_windows(x.stretch.span, stride, left, reach), n)
-    if stride == groups == 1 and reach * weight[0].numel() >= SAVED * n:
-        apply = partial(_conv_of_change, run, run.key, x, weight, span, left, dilation)
-        return Step(span, apply, reads=(x,), keeps=True)
+    if stride == groups == 1 and reach * weight[0].numel() >= MIN_SAVED_PRODUCTS * n:
+        apply = partial(_conv_of_difference, run, run.key, x, weight, span, left, dilation)
+        return Step(span, apply, inputs=(x,), needs_result=True)
 
     def apply_to_all() -> Tensor:
         read = run.read(x, span.start * stride - left, (span.width - 1) * stride + reach + 1)
@@ -96,7 +96,7 @@ def conv1d(
             return F.conv1d(columns(read), weight, bias, stride, 0, dilation, groups)
         return _conv(run, read, weight, bias, stride, dilation, span.width)
 
-    return Step(span, apply_to_all, reads=(x,))
+    return Step(span, apply_to_all, inputs=(x,))
 
 
 def _one(size: Any) -> int:
@@ -104,7 +104,7 @@ def _one(size: Any) -> int:
 
 
 def _windows(span: Span, stride: int, left: int, reach: int) -> tuple[Ints, Ints]:
-    """Of windows of `reach` + 1 positions, every `stride` from `left` before the first on, those that are changed."""
+    """The windows that contain changed positions: `reach` + 1 positions each, `stride` apart, the first at -`left`."""
     lo = np.maximum(-((reach - left - span.lo) // stride), 0)
     hi = (span.hi - 1 + left) // stride + 1
     return lo, np.where(span.lo < span.hi, hi, lo)
@@ -120,7 +120,7 @@ def _by_tap(run: Pass, weight: Tensor) -> Tensor:
 
 
 def _conv(run: Pass, read: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, n: int) -> Tensor:
-    """A convolution of (B, positions, C) without padding, as one product of matrices -> (B, C', n)."""
+    """A convolution of (B, positions, C) without padding, as one matrix product -> (B, C', n)."""
     read = read.contiguous()
     batch, positions, width = read.shape
     taps = weight.shape[-1]
@@ -130,18 +130,18 @@ def _conv(run: Pass, read: Tensor, weight: Tensor, bias: Tensor | None, stride: 
     return columns(F.linear(windows.reshape(batch, n, taps * width), kernel, bias))
 
 
-def _conv_of_change(run: Pass, key: int, x: Patch, weight: Tensor, span: Span, left: int, dilation: int) -> Tensor:
-    """The reference's output and a convolution of nothing but the change: each of its positions is met by each tap."""
-    change, taps = run.change(x), _by_tap(run, weight)
-    batch, width = change.shape[:2]
+def _conv_of_difference(run: Pass, key: int, x: Patch, weight: Tensor, span: Span, left: int, dilation: int) -> Tensor:
+    """The reference's output plus a convolution of the difference alone, tap by tap."""
+    difference, taps = run.difference(x), _by_tap(run, weight)
+    batch, width = difference.shape[:2]
     reach = (taps.shape[1] - 1) * dilation
-    flat = change.reshape(batch * width, -1)
-    added = change.new_zeros(batch, width + reach, len(weight))
-    # Few channels are too small a product for each tap.
-    at_once = (flat @ taps.flatten(0, 1).T).unflatten(1, taps.shape[:2]) if len(weight) < taps.shape[1] else None
+    flat = difference.reshape(batch * width, -1)
+    added = difference.new_zeros(batch, width + reach, len(weight))
+    # With few channels a product per tap would be too small to be efficient.
+    all_taps = (flat @ taps.flatten(0, 1).T).unflatten(1, taps.shape[:2]) if len(weight) < taps.shape[1] else None
     for tap in range(taps.shape[1]):
         first = reach - tap * dilation
-        product = flat @ taps[:, tap].T if at_once is None else at_once[..., tap]
+        product = flat @ taps[:, tap].T if all_taps is None else all_taps[..., tap]
         added[:, first : first + width] += product.unflatten(0, (batch, width))
     whole = run.reference(key, span.start, span.width)
     put(whole, span.start, added, x.stretch.span.start + left - reach, add=True)
@@ -166,7 +166,7 @@ def max_pool(run: Pass, x: Patch, kernel_size: Any, stride: Any = None, padding:
         taps = (read[:, tap : tap + last : stride] for tap in range(0, reach + 1, dilation))
         return columns(reduce(torch.maximum, taps))
 
-    return Step(span, apply, reads=() if aligned else _beyond(x, start, width))
+    return Step(span, apply, inputs=() if aligned else _beyond(x, start, width))
 
 
 def avg_pool(run: Pass, x: Patch, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -182,43 +182,43 @@ def avg_pool(run: Pass, x: Patch, kernel_size: Any, stride: Any = None, padding:
     return Step(
         span,
         lambda: F.avg_pool1d(columns(run.read(x, start, width)), kernel, stride),
-        reads=() if aligned else _beyond(x, start, width),
+        inputs=() if aligned else _beyond(x, start, width),
     )
 
 
 def _beyond(x: Patch, start: Ints, width: int) -> tuple[Patch, ...]:
-    """The patch, if more is read of it than is held."""
+    """The patch, if it is read beyond its stretch."""
     span = x.stretch.span
     return (x,) if (start < span.start).any() or (start + width > span.stop).any() else ()
 
 
 def getitem(run: Pass, x: Patch, index: Any) -> Step | None:
-    """Crops, every k-th position, and choices of channels; a view of its values where those are."""
+    """Crops, strides and selections of channels."""
     items = _per_axis(index, axes(x))
     if items is None or x.stretch.merged or items[0] != slice(None) or not isinstance(items[-1], slice):
         return None
-    held = x.stretch.span
-    begin, end, step = items[-1].indices(held.n)
+    own = x.stretch.span
+    begin, end, step = items[-1].indices(own.n)
     n = len(range(begin, end, step))
     inner = (slice(None), *items[1:-1])
     if step < 1 or not n:
         return None
-    if n == held.n:
-        return Step(held, lambda: x.stretch.values[(*inner, slice(None))], x.stretch.origin, views=True)
+    if n == own.n:
+        return Step(own, lambda: x.stretch.values[(*inner, slice(None))], x.stretch.origin, views=True)
     aligned = step > 1 and run.want_aligned(x, step)
     first = begin // step * step if step > 1 else begin
-    span = run.span((held.lo - first) // step, -(-(held.hi - first) // step), n)
+    span = run.span((own.lo - first) // step, -(-(own.hi - first) // step), n)
     start, width = span.start * step + begin, (span.width - 1) * step + 1
 
     def apply() -> Tensor:
         return columns(run.read(x, start, width)[:, ::step])[(*inner, slice(None))]
 
     crop = slice(begin, end) if step == 1 and all(item == slice(None) for item in inner) else None
-    return Step(span, apply, reads=() if aligned else (x,), views=True, crop=crop)
+    return Step(span, apply, inputs=() if aligned else (x,), views=True, crop=crop)
 
 
 def _per_axis(index: Any, ndim: int) -> list[Any] | None:
-    """One item for each axis (and each new one); None where positions do not stay the last."""
+    """One index for each axis, new axes included; None if positions would not stay the last axis."""
     items = list(index) if isinstance(index, tuple) else [index]
     if any(not isinstance(item, slice | int | list | None | type(...)) or isinstance(item, bool) for item in items):
         return None
@@ -228,8 +228,8 @@ def _per_axis(index: Any, ndim: int) -> list[Any] | None:
     named = sum(item is not None and item is not ... for item in items)
     if items.count(...) > 1 or named > ndim:
         return None
-    at = items.index(...) if ... in items else len(items)
-    return [*items[:at], *[slice(None)] * (ndim - named), *items[at + 1 :]]
+    ellipsis = items.index(...) if ... in items else len(items)
+    return [*items[:ellipsis], *[slice(None)] * (ndim - named), *items[ellipsis + 1 :]]
 
 
 def aten_slice(run: Pass, x: Patch, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Step | None:
@@ -242,18 +242,18 @@ def pad(run: Pass, x: Patch, widths: Sequence[int], mode: str = "constant", valu
     if x.stretch.merged or mode != "constant" or len(widths) != 2 or min(widths) < 0:
         return None
     span, (left, right) = x.stretch.span, widths
-    moved = Span(span.lo + left, span.hi + left, span.start + left, span.width, span.n + left + right)
-    return Step(moved, lambda: x.stretch.values, views=True)
+    shifted = Span(span.lo + left, span.hi + left, span.start + left, span.width, span.n + left + right)
+    return Step(shifted, lambda: x.stretch.values, views=True)
 
 
 def flatten(run: Pass, x: Patch, start_dim: int = 0, end_dim: int = -1) -> Step | None:
     if axes(x) != 3 or start_dim % 3 != 1 or end_dim % 3 != 2:
         return None
-    return _merged(x)
+    return _merge_axes(x)
 
 
 def reshape(run: Pass, x: Patch, *shape: Any) -> Step | None:
-    """As `flatten`, in other words."""
+    """A reshape that does the same as `flatten`."""
     sizes = shape[0] if len(shape) == 1 else shape
     if (
         axes(x) != 3
@@ -263,10 +263,10 @@ def reshape(run: Pass, x: Patch, *shape: Any) -> Step | None:
         or sizes[1] not in (-1, x.shape[1] * x.shape[2])
     ):
         return None
-    return _merged(x)
+    return _merge_axes(x)
 
 
-def _merged(x: Patch) -> Step:
+def _merge_axes(x: Patch) -> Step:
     return Step(x.stretch.span, lambda: x.stretch.values, x.stretch.origin, views=True, merged=True, facts=_fact(x))
 
 
@@ -278,8 +278,8 @@ def dropout(run: Pass, x: Patch, p: float = 0.5, training: bool = True, inplace:
     return None if training else Step(x.stretch.span, None)
 
 
-def same(run: Pass, x: Patch, *args: Any, **kwargs: Any) -> Step | None:
-    """What gives back what it is given, or a copy."""
+def identity(run: Pass, x: Patch, *args: Any, **kwargs: Any) -> Step | None:
+    """Operations that return their input or a copy of it."""
     return Step(x.stretch.span, lambda: x.stretch.values, x.stretch.origin, views=True, merged=x.stretch.merged)
 
 
@@ -287,13 +287,13 @@ def _rules() -> Mapping[Any, Rule]:
     table = dict(pointwise_rules())
     named: dict[str, Callable[..., Step | None]] = {
         "conv1d": conv1d, "max_pool1d": max_pool, "avg_pool1d": avg_pool, "__getitem__": getitem, "pad": pad,
-        "cat": cat, "concat": cat, "flatten": flatten, "reshape": reshape, "view": reshape, "contiguous": same,
-        "detach": same,
+        "cat": cat, "concat": cat, "flatten": flatten, "reshape": reshape, "view": reshape, "contiguous": identity,
+        "detach": identity,
         "linear": sums.linear, "matmul": sums.matmul, "__matmul__": sums.matmul, "mean": partial(sums.summed, True),
         "sum": partial(sums.summed, False),
     }  # fmt: skip
     for name, step in named.items():
-        table.update((func, _rule(step)) for func in places(name))
+        table.update((func, _rule(step)) for func in functions_named(name))
     dropouts = (F.dropout, F.dropout1d, F.alpha_dropout, F.feature_alpha_dropout, torch.ops.aten.dropout.default)
     table.update((func, _rule(dropout)) for func in dropouts)
     table.update(dict.fromkeys((torch.batch_norm, torch.ops.aten.batch_norm.default), _rule(aten_batch_norm)))

@@ -1,4 +1,4 @@
-"""Stretches of positions: where they lie, how they are put over one another, and what else a cone's parts share."""
+"""Spans of changed positions, how to overlay them, and the record of a reference that a cone's modules share."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Ints = NDArray[np.int64]
 
 
 class Span(NamedTuple):
-    """Where each of B alternatives can differ, among n positions.
+    """The positions, out of n, at which each of B alternatives can differ from the reference.
 
-    Alternative b can differ in `lo[b]` to `hi[b]` only; its values are held for the `width` positions from `start[b]`
-    on, which contain those and are equally many for all, so that they can be computed at once.
+    Alternative b can differ only from `lo[b]` to `hi[b]`. Its values cover the `width` positions from `start[b]` on,
+    which include those; the width is the same for all alternatives, so that they can be computed in one batch.
     """
 
     lo: Ints
@@ -35,8 +35,10 @@ class Span(NamedTuple):
 
 
 def spanning(lo: Ints, hi: Ints, n: int, align: int = 1) -> Span:
-    """The span of these stretches, cut to the n positions; what is held begins and, but for the end, ends at multiples
-    of `align`, as a pool of that width needs it.
+    """Make the span of these stretches, clipped to n positions.
+
+    The values start at multiples of `align` and also end there, except at the end of the axis, so that a pool of that
+    width reads whole cells.
     """
     lo = np.clip(lo, 0, n)
     hi = np.clip(hi, lo, n)
@@ -47,7 +49,7 @@ def spanning(lo: Ints, hi: Ints, n: int, align: int = 1) -> Span:
 
 
 def rows(values: Tensor) -> Tensor:
-    """(B, ..., width) -> (B, width, ...), and `columns` back; views."""
+    """(B, ..., width) -> (B, width, ...), a view; `columns` is the inverse."""
     return values.movedim(-1, 1)
 
 
@@ -56,46 +58,48 @@ def columns(values: Tensor) -> Tensor:
 
 
 def put(whole: Tensor, start: Ints, piece: Tensor, at: Ints, *, add: bool = False) -> None:
-    """Write pieces (B, w, ...) that begin at positions `at` over what begins at `start`, or add them, where they meet.
+    """Write pieces (B, w, ...) into `whole`, or add them, where the two overlap.
 
-    `whole` (B, W, ...) is contiguous.
+    `whole` (B, W, ...) is contiguous and begins at positions `start` (B,), the pieces begin at positions `at` (B,).
     """
     offset, width, wide = at - start, piece.shape[1], whole.shape[1]
     if (offset == offset[0]).all() and offset[0] >= 0 and offset[0] + width <= wide:
-        place = whole[:, offset[0] : offset[0] + width]
-        place.add_(piece) if add else place.copy_(piece)
+        target = whole[:, offset[0] : offset[0] + width]
+        target.add_(piece) if add else target.copy_(piece)
         return
     to = offset[:, None] + np.arange(width)
     b, i = np.nonzero((to >= 0) & (to < wide))
-    flat, target = whole.flatten(0, 1), index_of(b * wide + to[b, i], whole.device)
+    flat, index = whole.flatten(0, 1), index_of(b * wide + to[b, i], whole.device)
     piece = piece.flatten(0, 1) if len(b) == to.size else piece.flatten(0, 1)[index_of(b * width + i, whole.device)]
-    flat.index_add_(0, target, piece) if add else flat.index_copy_(0, target, piece)
+    flat.index_add_(0, index, piece) if add else flat.index_copy_(0, index, piece)
 
 
-def index_of(places: NDArray[np.int64], device: torch.device) -> Tensor:
-    return torch.from_numpy(places).to(device)
+def index_of(positions: NDArray[np.int64], device: torch.device) -> Tensor:
+    return torch.from_numpy(positions).to(device)
 
 
 @dataclass
 class Record:
-    """A reference's way through a network."""
+    """What is stored of a reference's run through a network."""
 
     steps: list[tuple[Any, Any]] = field(default_factory=list)
-    kept: dict[int, Tensor] = field(default_factory=dict)  # (n, ...): positions first, a stretch of which is one piece
-    results: dict[int, Tensor] = field(default_factory=dict)  # (1, ...), of what has no positions
-    align: dict[int, int] = field(default_factory=dict)  # operation -> what its span is a multiple of
-    joined: dict[int, tuple[int, ...]] = field(default_factory=dict)  # operation -> those whose spans it puts together
-    wanted: frozenset[int] = frozenset()  # to be kept besides what the rules ask for
-    largest: int = 1  # about the most bytes an alternative has in one activation
+    activations: dict[int, Tensor] = field(
+        default_factory=dict
+    )  # (n, ...): positions first, so a stretch is contiguous
+    results: dict[int, Tensor] = field(default_factory=dict)  # (1, ...), activations without a position axis
+    align: dict[int, int] = field(default_factory=dict)  # operation -> alignment of its span
+    unions: dict[int, tuple[int, ...]] = field(default_factory=dict)  # operation -> origins of the spans it unites
+    wanted: frozenset[int] = frozenset()  # keys to store besides those the rules ask for
+    largest: int = 1  # approximate bytes of an alternative's largest activation
 
     @property
     def nbytes(self) -> int:
-        held = {
+        storages = {
             tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
-            for tensors in (self.kept, self.results)
+            for tensors in (self.activations, self.results)
             for tensor in tensors.values()
         }
-        return sum(held.values())
+        return sum(storages.values())
 
 
 def equal(one: Any, other: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Sums over all positions: dense layers, products with a matrix, means. The reference's, and the terms that changed."""
+"""Rules for sums over all positions (dense layers, matrix products, means): the reference's sum plus changed terms."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from trackserver.cone.patch import Pass, Patch, Step, axes
 
 
 def linear(run: Pass, x: Patch, weight: Tensor, bias: Tensor | None = None) -> Step | None:
-    """A dense layer that reads all positions: the reference's output and what the changed columns add to it."""
+    """A dense layer that reads all positions: the reference's output plus the contribution of the changed columns."""
     if not isinstance(x, Patch) or isinstance(weight, Patch) or isinstance(bias, Patch):
         return None
     if x.stretch.merged:
-        return Step(None, partial(_dense_of_change, run, run.key, x, weight), reads=(x,), keeps=True)
+        return Step(None, partial(_dense_of_difference, run, run.key, x, weight), inputs=(x,), needs_result=True)
     return matmul(run, x, weight.T)
 
 
-def _dense_of_change(run: Pass, key: int, x: Patch, weight: Tensor) -> Tensor:
-    change, span = run.change(x), x.stretch.span  # (B, width, C)
-    total = run.record.results[key].repeat(len(change), 1)
+def _dense_of_difference(run: Pass, key: int, x: Patch, weight: Tensor) -> Tensor:
+    difference, span = run.difference(x), x.stretch.span  # (B, width, C)
+    total = run.record.results[key].repeat(len(difference), 1)
     by_position = weight.unflatten(1, (-1, span.n))
-    for place in range(int(span.start.min()), int(span.stop.max())):
-        reads = np.flatnonzero((span.start <= place) & (place < span.stop))
-        if not len(reads):
+    for position in range(int(span.start.min()), int(span.stop.max())):
+        batch = np.flatnonzero((span.start <= position) & (position < span.stop))  # alternatives that cover it
+        if not len(batch):
             continue
-        block = run.layouts.get(weight, place, partial(_column, by_position, place))
-        taken = change[torch.from_numpy(reads), torch.from_numpy(place - span.start[reads])]
-        total.index_add_(0, torch.from_numpy(reads).to(total.device), taken @ block.T)
+        block = run.layouts.get(weight, position, partial(_column, by_position, position))
+        values = difference[torch.from_numpy(batch), torch.from_numpy(position - span.start[batch])]
+        total.index_add_(0, torch.from_numpy(batch).to(total.device), values @ block.T)
     return total
 
 
-def _column(by_position: Tensor, place: int) -> Tensor:
-    return by_position[:, :, place].contiguous()
+def _column(by_position: Tensor, position: int) -> Tensor:
+    return by_position[:, :, position].contiguous()
 
 
 def matmul(run: Pass, x: Patch, other: Tensor) -> Step | None:
@@ -47,10 +47,10 @@ def matmul(run: Pass, x: Patch, other: Tensor) -> Step | None:
 
     def apply() -> Tensor:
         span = x.stretch.span
-        places = torch.from_numpy(span.start[:, None] + np.arange(span.width)).to(other.device)
-        return run.record.results[key] + run.change(x).transpose(1, 2) @ other[places]
+        positions = torch.from_numpy(span.start[:, None] + np.arange(span.width)).to(other.device)
+        return run.record.results[key] + run.difference(x).transpose(1, 2) @ other[positions]
 
-    return Step(None, apply, reads=(x,), keeps=True)
+    return Step(None, apply, inputs=(x,), needs_result=True)
 
 
 def summed(
@@ -63,8 +63,8 @@ def summed(
     key = run.key
 
     def apply() -> Tensor:
-        more = run.change(x).sum(1)
-        more = more / x.stretch.span.n if mean else more
-        return run.record.results[key] + (more[..., None] if keepdim else more)
+        added = run.difference(x).sum(1)
+        added = added / x.stretch.span.n if mean else added
+        return run.record.results[key] + (added[..., None] if keepdim else added)
 
-    return Step(None, apply, reads=(x,), keeps=True)
+    return Step(None, apply, inputs=(x,), needs_result=True)

@@ -1,8 +1,9 @@
-"""The synthetic genome as the files a lab would bring: FASTA, chromsizes, refGene table, folds, bigWig."""
+"""Write the synthetic genome as the files a lab would bring: FASTA, chromsizes, refGene table, folds, bigWig."""
 
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,9 @@ _UPPER = np.frombuffer(b"ACGTN", dtype=np.uint8)
 _LOWER = np.frombuffer(b"acgtn", dtype=np.uint8)
 
 
-def write_fasta(genome: SyntheticGenome, path: Path) -> None:
-    """Sequence in lines of 60, repeats in lower case."""
-    with path.open("wb") as file:
+def write_fasta(genome: SyntheticGenome, path: str | os.PathLike[str]) -> None:
+    """Write the sequence in lines of 60, repeats in lower case."""
+    with Path(path).open("wb") as file:
         for chromosome in genome.chromosomes:
             file.write(f">{chromosome.name} synthetic, seed {genome.seed}\n".encode())
             file.write(_lines(chromosome))
@@ -36,19 +37,20 @@ def _lines(chromosome: Chromosome) -> bytes:
     return lines.tobytes() + (rest + b"\n" if rest else b"")
 
 
-def write_chromsizes(genome: SyntheticGenome, path: Path) -> None:
-    path.write_text("".join(f"{chrom}\t{size}\n" for chrom, size in genome.assembly.chromsizes.items()))
+def write_chromsizes(genome: SyntheticGenome, path: str | os.PathLike[str]) -> None:
+    Path(path).write_text("".join(f"{chrom}\t{size}\n" for chrom, size in genome.assembly.chromsizes.items()))
 
 
-def write_folds(genome: SyntheticGenome, path: Path) -> None:
-    """BED4: chromosome, start, end, and train, valid or test."""
-    path.write_text("".join(f"{at.chrom}\t{at.start}\t{at.end}\t{fold}\n" for at, fold in genome.folds))
+def write_folds(genome: SyntheticGenome, path: str | os.PathLike[str]) -> None:
+    """Write BED4: chromosome, start, end, and train, valid or test."""
+    lines = (f"{locus.chrom}\t{locus.start}\t{locus.end}\t{fold}\n" for locus, fold in genome.folds)
+    Path(path).write_text("".join(lines))
 
 
-def write_refgene(genome: SyntheticGenome, path: Path) -> None:
-    """UCSC's refGene table, gzip; the bytes depend on the genome alone, not on the clock."""
+def write_refgene(genome: SyntheticGenome, path: str | os.PathLike[str]) -> None:
+    """Write UCSC's refGene table, gzip; the bytes depend on the genome alone, not on the date."""
     text = "".join("\t".join(_refgene_row(gene)) + "\n" for gene in genome.genes)
-    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    Path(path).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def _refgene_row(gene: Gene) -> list[str]:
@@ -59,9 +61,9 @@ def _refgene_row(gene: Gene) -> list[str]:
             "0", gene.name, "cmpl", "cmpl", frames]  # fmt: skip
 
 
-def write_measured(genome: SyntheticGenome, folder: Path) -> tuple[Path, ...]:
-    """The measured tracks as bigWigs, one a track of `TRACKS` and in their order."""
-    paths = tuple(folder / f"{_slug(track.name)}.bw" for track in TRACKS)
+def write_observed(genome: SyntheticGenome, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Write the observed tracks as bigWigs, one for each of `TRACKS` and in their order."""
+    paths = tuple(Path(folder) / f"{_slug(track.name)}.bw" for track in TRACKS)
     for number, path in enumerate(paths):
         write_bigwig(path, genome.assembly, BIN_WIDTH, _stretches(genome, number))
     return paths
@@ -69,9 +71,9 @@ def write_measured(genome: SyntheticGenome, folder: Path) -> tuple[Path, ...]:
 
 def _stretches(genome: SyntheticGenome, track: int) -> Iterator[Stretch]:
     for chrom, size in genome.assembly.chromsizes.items():
-        yield Stretch(Locus(chrom, 0, size), genome.measured[chrom][track])
+        yield Stretch(Locus(chrom, 0, size), genome.observed[chrom][track])
 
 
 def _slug(name: str) -> str:
-    kept = name.replace("(", "").replace(")", "").replace(",", "").lower()
-    return "-".join(kept.split())
+    words = name.replace("(", "").replace(")", "").replace(",", "").lower().split()
+    return "-".join(words)

@@ -1,7 +1,7 @@
-"""A small synthetic genome: sequence, genes, planted elements, folds and measured tracks, all from one seed.
+"""Generate a small synthetic genome: sequence, genes, planted elements, folds and observed tracks, all from one seed.
 
-Nothing in it comes from a real genome. Chromosomes are named chrS1 to chrS3, genes SYN0001 and so on; what is
-"measured" is the grammar's truth with counting noise. The same seed gives the same bytes.
+Nothing in it comes from a real genome. Chromosomes are named chrS1 to chrS3, genes SYN0001 and so on; the observed
+tracks are the grammar's truth with counting noise. The same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ SIZES = {"chrS1": 1_600_000, "chrS2": 1_300_000, "chrS3": 1_100_000}
 TEST_CHROM = "chrS3"
 DEMO_GENE = "DEMO1"
 VALID_LENGTH = 262_144
-DEPTH = 100.0  # reads per unit of signal and bin: the counting noise of the measured tracks
+DEPTH = 100.0  # reads per unit of signal and bin: the counting noise of the observed tracks
 
 _DNASE = [row for row, track in enumerate(TRACKS) if track.assay == "DNASE"]
 _BASES = np.arange(4, dtype=np.uint8)
 _A, _C, _G, _T = _BASES
 _EDGE = 4_000  # bp without elements at either end of a chromosome
 _STEP = 64  # bp between two values of the background's GC content
-_ISLAND = 600
-_CLEAR = 150  # bp around an element's middle that no repeat touches
-_SUBSTITUTED = 0.2  # share of planted sites that carry one random substitution
+_ISLAND = 600  # bp of a CpG island
+_CLEARANCE = 150  # bp around an element's middle that no repeat touches
+_SUBSTITUTION_RATE = 0.2  # share of planted sites that carry one random substitution
 
-# What is planted, and how often. A composite is written EBOX+GATA; a question mark is a site left out half the time.
+# Kinds of elements: their share and their sites. EBOX+GATA is a composite; a site with ? is left out half the time.
 KINDS: dict[str, tuple[float, tuple[str, ...]]] = {
     "enhancer": (0.33, ("EBOX+GATA", "EBOX+GATA?", "GATA?", "ETS?")),
     "promoter": (0.10, ("ETS", "NRF1", "NRF1?", "CTCF?")),
@@ -55,9 +55,9 @@ _WRONG_GAPS = tuple(gap for gap in range(2, 21) if gap not in COMPOSITE_GAPS)
 
 @dataclass(frozen=True)
 class Site:
-    """A planted motif: its first base on the forward strand, and the strand it reads on.
+    """A planted motif: its first base on the forward strand, and its strand.
 
-    `composite` tells the two sites of a composite at the spacing that matters from the same motifs elsewhere.
+    `composite` marks the two sites of a composite with a spacing that works.
     """
 
     motif: str
@@ -96,13 +96,13 @@ class Showcase:
     variant: Variant
     element: Element
     gene: Gene
-    locus: Locus  # what to look at
+    locus: Locus  # to show in the browser
     sentence: str
 
 
 @dataclass(frozen=True)
 class SyntheticGenome:
-    """All of it; the truth and the measurement are computed when first asked for."""
+    """A synthetic genome; its truth and observed tracks are computed at first use."""
 
     seed: int
     chromosomes: tuple[Chromosome, ...]
@@ -114,7 +114,7 @@ class SyntheticGenome:
 
     @property
     def folds(self) -> tuple[tuple[Locus, str], ...]:
-        """Loci and `train`, `valid` or `test`."""
+        """Loci with their fold: `train`, `valid` or `test`."""
         return tuple(_folds(self.assembly))
 
     @cached_property
@@ -123,7 +123,7 @@ class SyntheticGenome:
         return {chromosome.name: truth(chromosome.codes) for chromosome in self.chromosomes}
 
     @cached_property
-    def measured(self) -> dict[str, Floats]:
+    def observed(self) -> dict[str, Floats]:
         """Truth with counting noise, float32 (T, bins): Poisson at `DEPTH` reads per unit."""
         seeds = np.random.SeedSequence([self.seed, 1]).spawn(len(self.truth))
         return {
@@ -136,7 +136,7 @@ class SyntheticGenome:
 
 
 def generate(seed: int = SEED, sizes: dict[str, int] | None = None) -> SyntheticGenome:
-    """The synthetic genome of a seed; `sizes` (multiples of the bin width) makes a smaller one."""
+    """Generate the genome of a seed; smaller `sizes` must be multiples of the bin width."""
     sizes = sizes or SIZES
     seeds = np.random.SeedSequence(seed).spawn(len(sizes) + 1)
     families = _repeat_families(np.random.default_rng(seeds[-1]))
@@ -149,7 +149,7 @@ def generate(seed: int = SEED, sizes: dict[str, int] | None = None) -> Synthetic
 
 
 def _folds(assembly: Assembly) -> Iterator[tuple[Locus, str]]:
-    """The third chromosome is held out; the end of the second says when to stop training."""
+    """Hold out the third chromosome for tests, and the end of the second to decide when to stop training."""
     for number, (chrom, size) in enumerate(assembly.chromsizes.items()):
         if chrom == TEST_CHROM:
             yield Locus(chrom, 0, size), "test"
@@ -176,7 +176,7 @@ def _chromosome(name: str, size: int, families: list[Codes], rng: np.random.Gene
 
 
 def _plan(size: int, rng: np.random.Generator) -> list[tuple[str, int]]:
-    """Kind and middle of each element, left to right: clusters with one in 500 bp, and deserts between."""
+    """Place elements left to right, one in 500 bp with deserts between; returns the kind and middle of each."""
     kinds, shares = list(KINDS), [share for share, _ in KINDS.values()]
     plan: list[tuple[str, int]] = []
     at = _EDGE
@@ -188,7 +188,7 @@ def _plan(size: int, rng: np.random.Generator) -> list[tuple[str, int]]:
 
 
 def _background(size: int, islands: NDArray[np.bool_], rng: np.random.Generator) -> Codes:
-    """GC content that drifts slowly and quickly; three quarters of the CpGs outside islands have decayed."""
+    """Draw bases with a GC content that drifts slowly and quickly; three quarters of CpGs outside islands decay."""
     steps = -(-size // _STEP)
     content = 0.42 + _drift(steps, 40_000, 0.05, rng) + _drift(steps, 3_000, 0.03, rng)
     gc = np.repeat(np.clip(content, 0.30, 0.65), _STEP)[:size]
@@ -206,11 +206,11 @@ def _background(size: int, islands: NDArray[np.bool_], rng: np.random.Generator)
 
 def _drift(steps: int, length: float, sd: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """An Ornstein-Uhlenbeck walk with correlation length `length` bp."""
-    kept = math.exp(-_STEP / length)
-    kicks = rng.normal(0, sd * math.sqrt(1 - kept**2), steps).tolist()
+    decay = math.exp(-_STEP / length)
+    kicks = rng.normal(0, sd * math.sqrt(1 - decay**2), steps).tolist()
     walk, value = [], float(rng.normal(0, sd))
     for kick in kicks:
-        value = kept * value + kick
+        value = decay * value + kick
         walk.append(value)
     return np.array(walk)
 
@@ -222,13 +222,13 @@ def _repeat_families(rng: np.random.Generator) -> list[Codes]:
 def _plant_repeats(
     codes: Codes, middles: list[int], families: list[Codes], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Copy mutated family members into the gaps between elements; where they lie, bool (L,)."""
+    """Copy mutated family members into the gaps between elements; returns their mask, bool (L,)."""
     masked = np.zeros(len(codes), dtype=bool)
     for left, right in pairwise(middles):
-        at = left + _CLEAR + int(rng.integers(200))
+        at = left + _CLEARANCE + int(rng.integers(200))
         while True:
             family = families[rng.integers(len(families))]
-            if at + len(family) > right - _CLEAR:
+            if at + len(family) > right - _CLEARANCE:
                 break
             copy = family if rng.random() < 0.5 else reverse_complement(family)
             decayed = rng.random(len(copy)) < 0.15
@@ -251,7 +251,7 @@ def _plant(chrom: str, kind: str, middle: int, codes: Codes, rng: np.random.Gene
 
 
 def _plant_part(part: str, at: int, codes: Codes, rng: np.random.Generator) -> list[Site]:
-    """One site, or an E-box and a GATA site with a gap between; from left to right."""
+    """Plant one site, or an E-box and a GATA site with a gap between, from left to right."""
     strand = "+" if rng.random() < 0.5 else "-"
     if part in MOTIFS:
         return [_plant_site(Site(part, at, strand), codes, rng)]
@@ -271,10 +271,10 @@ def _plant_site(site: Site, codes: Codes, rng: np.random.Generator) -> Site:
 
 
 def _draw(motif: Motif, rng: np.random.Generator) -> Codes:
-    """A site as the motif's letters vary, one in five with a random substitution on top."""
+    """Draw a site from the motif's probabilities; one in five has a random substitution on top."""
     below = motif.probabilities.cumsum(axis=1)[:, :3]
     letters = (rng.random((motif.width, 1)) > below).sum(axis=1).astype(np.uint8)
-    if rng.random() < _SUBSTITUTED:
+    if rng.random() < _SUBSTITUTION_RATE:
         letters[rng.integers(motif.width)] = rng.integers(4)
     return letters
 
@@ -283,7 +283,7 @@ def _draw(motif: Motif, rng: np.random.Generator) -> Codes:
 
 
 def _genes(chromosomes: tuple[Chromosome, ...], rng: np.random.Generator) -> Iterator[Gene]:
-    """A gene from each promoter with room for one, its first base at the promoter's middle."""
+    """Start a gene at the middle of each promoter that has room for one."""
     number = 0
     for chromosome in chromosomes:
         taken = 0
@@ -303,7 +303,7 @@ def _gene(name: str, locus: Locus, strand: str, rng: np.random.Generator) -> Gen
     edges = np.sort(rng.choice(np.arange(1, len(locus) // 100), 2 * (exons - 1), replace=False)) * 100
     bounds = [locus.start, *(locus.start + edges).tolist(), locus.end]
     starts = tuple(bounds[0::2])
-    # An exon is short and an intron long: of each stretch between two edges only the first few hundred bp are exon.
+    # Exons are short and introns long: only the first few hundred bp after every other edge are exon.
     ends = tuple(min(end, start + int(rng.integers(90, 400))) for start, end in zip(starts, bounds[1::2], strict=True))
     if exons > 1:
         starts = (*starts[:-1], max(starts[-1], locus.end - int(rng.integers(300, 900))))
@@ -317,16 +317,16 @@ def _gene(name: str, locus: Locus, strand: str, rng: np.random.Generator) -> Gen
 
 
 def _with_demo_gene(genes: tuple[Gene, ...], chromosome: Chromosome) -> tuple[Gene, ...]:
-    """The gene nearest the middle of the last chromosome is called DEMO1."""
-    there = [gene for gene in genes if gene.locus.chrom == chromosome.name]
-    if not there:
+    """Rename the gene nearest the middle of the last chromosome to DEMO1."""
+    candidates = [gene for gene in genes if gene.locus.chrom == chromosome.name]
+    if not candidates:
         return genes
-    middle = min(there, key=lambda gene: abs(gene.tss - len(chromosome.codes) // 2))
+    middle = min(candidates, key=lambda gene: abs(gene.tss - len(chromosome.codes) // 2))
     return tuple(replace(gene, name=DEMO_GENE) if gene is middle else gene for gene in genes)
 
 
 def showcase(genome: SyntheticGenome) -> Showcase:
-    """The variant of one composite's GATA site near DEMO1 that costs the erythroid-like cells most, by the truth.
+    """Find the variant in a composite's GATA site near DEMO1 that costs the erythroid-like cells most, by the truth.
 
     Raises
     ------
@@ -345,12 +345,12 @@ def showcase(genome: SyntheticGenome) -> Showcase:
     ]
     if not near:
         raise NothingFound(f"an enhancer near {DEMO_GENE}", NAME)
-    shown = [_shown(chromosome, gene, element, site) for element, site in near]
-    return max(shown, key=lambda candidate: candidate[0])[1]
+    candidates = [_showcase_of(chromosome, gene, element, site) for element, site in near]
+    return max(candidates, key=lambda candidate: candidate[0])[1]
 
 
-def _shown(chromosome: Chromosome, gene: Gene, element: Element, site: Site) -> tuple[float, Showcase]:
-    """What GATA -> GAGA takes from the erythroid-like DNase signal within 160 bp, and how to show it."""
+def _showcase_of(chromosome: Chromosome, gene: Gene, element: Element, site: Site) -> tuple[float, Showcase]:
+    """Erythroid-like DNase signal that GATA -> GAGA costs within 160 bp, and the showcase of that variant."""
     at = site.start + 3 if site.strand == "+" else site.end - 4
     alt = "G" if site.strand == "+" else "C"
     variant = Variant(chromosome.name, at + 1, BASES[chromosome.codes[at]], alt)

@@ -1,14 +1,14 @@
-"""The known truth of the synthetic genome: the expected signal of every track, from sequence alone.
+"""Known truth of the synthetic genome: the expected signal of every track, from sequence alone.
 
 Both strands are scanned for five motifs. A site's occupancy is a logistic function of its score in bits; GATA and an
 E-box with 6 or 7 bp between them, the E-box 5' of the GATA site, form a composite that drives the erythroid-like
 cells far more strongly than either site alone or both at another spacing. ETS and NRF1 sites drive the
-lymphoid-like cells, CTCF sites bind in both. None of it describes a real cell.
+lymphoid-like cells, and CTCF sites are bound in both. None of this describes a real cell.
 
 The truth of a reverse complement is the truth reversed: a site's signal is centred on its middle, which for an even
 width lies between two bases and is shared by them, and the composite's spacing counts the bases between its sites.
 
-Axis letters: T tracks, L positions; a cell is `CELL` bp, the resolution at which sites are added up.
+Axis letters: T tracks, L positions. Site signals are summed in cells of `CELL` bp.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LYMPHOID = "lymphoid-like, synthetic"
 
 @dataclass(frozen=True)
 class DemoTrack:
-    """What one track of the synthetic genome stands for."""
+    """Metadata of one track of the synthetic genome."""
 
     name: str
     assay: str
@@ -44,7 +44,7 @@ class DemoTrack:
     target: str = ""
 
 
-# In the order of their files' names, which is the order a site's tracks are trained in.
+# In the order of their file names, because a site's tracks are trained in that order.
 TRACKS = (
     DemoTrack("CTCF, erythroid-like (synthetic)", "CHIP", ERYTHROID, "CTCF"),
     DemoTrack("DNase, erythroid-like (synthetic)", "DNASE", ERYTHROID),
@@ -57,16 +57,17 @@ TRACKS = (
 _IUPAC = {
     "A": "A", "C": "C", "G": "G", "T": "T", "W": "AT", "S": "CG", "M": "AC", "K": "GT", "R": "AG", "Y": "CT",
 }  # fmt: skip
-_KEPT = {True: 0.94, False: 0.70}  # share of sites that read the consensus: upper-case letter, lower-case letter
-_N_BITS = -4.0  # an unknown base makes no site
+_CONSENSUS_SHARE = {True: 0.94, False: 0.70}  # of sites with the consensus base: upper-case letter, lower-case letter
+_N_BITS = -4.0  # low, so that unknown bases make no site
 _SLOPE = 1.2 * math.log(2)  # per bit
 
 
 @dataclass(frozen=True)
 class Motif:
-    """A binding site: IUPAC consensus, well kept (upper case) or loosely kept (lower case) letters.
+    """A binding motif.
 
-    `tolerance` is how many bits below the best score a site is half occupied.
+    consensus : IUPAC letters, upper case where conserved, lower case where loosely conserved
+    tolerance : bits below the best score at which a site is half occupied
     """
 
     name: str
@@ -90,9 +91,9 @@ class Motif:
 
 
 def _letter(letter: str) -> list[float]:
-    members, kept = _IUPAC[letter.upper()], _KEPT[letter.isupper()]
-    other = (1 - kept) / (len(BASES) - len(members))
-    return [kept / len(members) if base in members else other for base in BASES]
+    members, share = _IUPAC[letter.upper()], _CONSENSUS_SHARE[letter.isupper()]
+    other = (1 - share) / (len(BASES) - len(members))
+    return [share / len(members) if base in members else other for base in BASES]
 
 
 MOTIFS: Mapping[str, Motif] = MappingProxyType(
@@ -111,12 +112,11 @@ MOTIFS: Mapping[str, Motif] = MappingProxyType(
 # Bases between the end of the E-box and the start of the GATA site, read on the GATA site's strand.
 COMPOSITE_GAPS = (6, 7)
 
-# How far a signal spreads, bp (standard deviation); every kernel ends at _ENDS of them, so that reach is bounded.
+# Standard deviations of the Gaussian kernels in bp. Every kernel ends at _CUTOFF of them, which bounds the reach.
 _NEIGHBOURS, _OPEN, _BOUND, _FLANK, _DIP = 80, 40, 60, 256, 96
-_ENDS = 4
+_CUTOFF = 4
 
-# No base changes the truth further away than this: neighbours, then flank, then a motif and the edges of two bins.
-REACH = 1664
+REACH = 1664  # bp over which a base can change the truth: neighbours, flank, a motif and the edges of two bins
 
 
 def truth(codes: Codes) -> Floats:
@@ -125,7 +125,7 @@ def truth(codes: Codes) -> Floats:
     Parameters
     ----------
     codes
-        Base codes (L,), L a multiple of `BIN_WIDTH`; beyond both ends there is nothing, neither site nor activity.
+        Base codes (L,), L a multiple of `BIN_WIDTH`. No site and no activity is assumed beyond the ends.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def truth(codes: Codes) -> Floats:
         L is not a multiple of the bin width.
     """
     if len(codes) % BIN_WIDTH:
-        raise InvalidRequest(f"The truth is known by bins of {BIN_WIDTH} bp; {len(codes):,} bp is not a multiple.")
+        raise InvalidRequest(f"The length should be a multiple of {BIN_WIDTH} bp, which {len(codes):,} bp is not.")
     sites = _sites(codes)
     erythroid = _activity(0.35 * sites["GATA"] + 0.12 * sites["EBOX"] + 2.8 * sites["COMPOSITE"] + 0.5 * sites["ETS"])
     lymphoid = _activity(sites["ETS"] + 1.6 * sites["NRF1"])
@@ -155,7 +155,7 @@ def truth(codes: Codes) -> Floats:
 
 
 def truth_between(codes: Codes, first_bin: int, last_bin: int) -> Floats:
-    """`truth(codes)[:, first_bin:last_bin]` from no more sequence than can reach those bins.
+    """`truth(codes)[:, first_bin:last_bin]`, computed from only the sequence that can reach those bins.
 
     Returns
     -------
@@ -170,26 +170,26 @@ def truth_between(codes: Codes, first_bin: int, last_bin: int) -> Floats:
 
 
 def occupancy(codes: Codes, motif: Motif) -> tuple[Floats, Floats]:
-    """How full each site is, 0 to 1, on the forward and on the reverse strand.
+    """Occupancy of each possible site, 0 to 1, on the forward and on the reverse strand.
 
     Returns
     -------
     two float32 (L,)
-        Indexed by the site's first base on the forward strand, whichever strand it is read on.
+        Indexed by the site's first base on the forward strand, also for the reverse strand.
     """
     words = _words(codes)
     return _occupied(words, motif, forward=True), _occupied(words, motif, forward=False)
 
 
-# A word is the base-5 number of _WORD codes: one look-up scores up to seven bases of a motif.
+# A word is _WORD codes as a base-5 number, so that one look-up scores up to seven bases of a motif.
 _WORD = 7
 
 
 def _words(codes: Codes) -> NDArray[np.int32]:
     padded = np.concatenate([codes, np.full(2 * _WORD, N, dtype=np.uint8)])
     words = np.zeros(len(codes) + _WORD, dtype=np.int32)
-    for place in range(_WORD):
-        words = words * 5 + padded[place : place + len(words)]
+    for offset in range(_WORD):
+        words = words * 5 + padded[offset : offset + len(words)]
     return words
 
 
@@ -200,21 +200,21 @@ def _occupied(words: NDArray[np.int32], motif: Motif, *, forward: bool) -> Float
         score += scores[words[number * _WORD : number * _WORD + length]]
     half = np.float32(motif.bits[:, :4].max(axis=1).sum() - motif.tolerance)
     occupied: Floats = 1 / (1 + np.exp(np.float32(_SLOPE) * (half - score)))
-    occupied[length - motif.width + 1 :] = 0  # a site that hangs over an end counts at neither end
+    occupied[length - motif.width + 1 :] = 0  # a site that hangs over the end counts nowhere
     return occupied
 
 
 @cache
 def _tables(motif: Motif, forward: bool) -> tuple[Floats, ...]:
-    """What each word scores under each run of _WORD rows of a motif, float32 (5 ** _WORD,)."""
+    """Score of each word under each run of _WORD rows of a motif, float32 (5 ** _WORD,)."""
     bits = motif.bits if forward else motif.bits[::-1, [3, 2, 1, 0, 4]]
     return tuple(_word_scores(bits[start : start + _WORD]) for start in range(0, len(bits), _WORD))
 
 
 def _word_scores(bits: NDArray[np.float64]) -> Floats:
     scores = np.zeros(1)
-    for place in range(_WORD):
-        row = bits[place] if place < len(bits) else np.zeros(5)
+    for position in range(_WORD):
+        row = bits[position] if position < len(bits) else np.zeros(5)
         scores = (scores[:, None] + row).ravel()
     return scores.astype(np.float32)
 
@@ -224,7 +224,7 @@ def _sites(codes: Codes) -> dict[str, Floats]:
     words = _words(codes)
     forward = {name: _occupied(words, motif, forward=True) for name, motif in MOTIFS.items()}
     reverse = {name: _occupied(words, motif, forward=False) for name, motif in MOTIFS.items()}
-    # Palindromes read alike on both strands: a place is as full as its better strand.
+    # A palindrome matches both strands at once and must not count twice, so the better strand counts.
     either = {name: np.maximum(forward[name], reverse[name]) for name in MOTIFS}
     cells = {name: _celled(occupied, MOTIFS[name].width) for name, occupied in either.items()}
     cells["COMPOSITE"] = _celled(_composite(forward["GATA"], reverse["GATA"], either["EBOX"]), MOTIFS["GATA"].width)
@@ -251,14 +251,14 @@ def _shifted(values: Floats, by: int) -> Floats:
 
 
 def _celled(occupied: Floats, width: int) -> Floats:
-    """Sum into cells at each site's middle, shared by the two middle bases of an even width."""
+    """Sum occupancies into cells at each site's middle, shared by the two middle bases of an even width."""
     middle = (_shifted(occupied, -((width - 1) // 2)) + _shifted(occupied, -(width // 2))) / 2
     sums: Floats = middle.reshape(-1, CELL).sum(axis=1)
     return sums
 
 
 def _activity(drive: Floats) -> Floats:
-    """How active each cell is, 0 to 1: sites within a neighbourhood help one another (Hill, exponent 2)."""
+    """Activity of each cell, 0 to 1: neighbouring sites reinforce one another (Hill function, exponent 2)."""
     together = _spread(drive, _peak(_NEIGHBOURS, CELL)) ** 2
     return together / (together + np.float32(1.5**2))
 
@@ -268,7 +268,7 @@ def _open(activity: Floats) -> Floats:
 
 
 def _acetylated(activity: Floats) -> Floats:
-    """Nucleosomes to both sides of an active element carry the mark, the open middle less."""
+    """H3K27ac: strong on the nucleosomes to both sides of an active element, weaker in its open middle."""
     bins = _binned(activity)
     mark = 2.4 * _spread(bins, _area(_FLANK, BIN_WIDTH)) - 0.6 * _spread(bins, _area(_DIP, BIN_WIDTH))
     squared = np.maximum(mark, 0) ** 2
@@ -281,8 +281,8 @@ def _binned(cells: Floats) -> Floats:
 
 
 def _peak(sigma: int, step: int) -> Floats:
-    """A Gaussian of height 1 that ends at _ENDS standard deviations."""
-    reach = _ENDS * sigma // step
+    """A Gaussian of height 1 that ends at _CUTOFF standard deviations."""
+    reach = _CUTOFF * sigma // step
     at = np.arange(-reach, reach + 1) * (step / sigma)
     return np.exp(-0.5 * at**2).astype(np.float32)
 

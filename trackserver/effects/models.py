@@ -1,4 +1,4 @@
-"""Models that this process holds ready, and what is kept of the references they have read."""
+"""The loaded models of this process, and their caches of reference activations."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
     from trackserver.cone.cone import Cones
     from trackserver.predict.engine import Predictor
 
-_loading = threading.Lock()
+_lock = threading.Lock()
 
 
-def predictor(site: Site, model: str, weights_sha256: str, tracks: tuple[int, ...], how: Ensemble) -> Predictor:
-    """The model, loaded once; its weights' checksum is part of the key, so a new file is a new model."""
+def predictor(site: Site, model: str, weights_sha256: str, tracks: tuple[int, ...], ensemble: Ensemble) -> Predictor:
+    """The predictor of a model, loaded once. The weights' checksum is part of the key: a new file is a new model."""
     from trackserver.predict.engine import load_predictor
 
-    key = (site.models, model, weights_sha256, tracks, how, site.settings.device)
-    with _loading:
-        held = _predictors(site.settings.models_in_memory)
-        if key not in held:
-            held[key] = load_predictor(
-                site.models, model, tracks=tracks, device=site.settings.device, batch_size=2, ensemble=how
+    key = (site.models, model, weights_sha256, tracks, ensemble, site.settings.device)
+    with _lock:
+        cached = _predictors(site.settings.models_in_memory)
+        if key not in cached:
+            cached[key] = load_predictor(
+                site.models, model, tracks=tracks, device=site.settings.device, batch_size=2, ensemble=ensemble
             )
-        return held[key]
+        return cached[key]
 
 
 def cones(site: Site) -> Cones:
-    """What is kept of references, within the site's bound of memory."""
+    """The cache of reference activations, within the site's memory limit."""
     return _cones(site.settings.reference_cache_mb << 20)
 
 
 @cache
-def _predictors(most: int) -> LRUCache[object, Predictor]:
-    return LRUCache(most)
+def _predictors(max_models: int) -> LRUCache[object, Predictor]:
+    return LRUCache(max_models)
 
 
 @cache
-def _cones(most_bytes: int) -> Cones:
+def _cones(max_bytes: int) -> Cones:
     from trackserver.cone.cone import Cones
 
-    return Cones(most_bytes)
+    return Cones(max_bytes)

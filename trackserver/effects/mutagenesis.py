@@ -1,6 +1,7 @@
-"""Saturation mutagenesis of a site: asked, computed once, kept in `mutagenesis/<id>/` and served as tilesets.
+"""Saturation mutagenesis of a site: computed once, stored in `mutagenesis/<id>/`, and served as tilesets.
 
-A directory holds `mutagenesis.json`, everything but the array, and `map.npy` (T, 4, L). It appears whole or not at all.
+A map's folder holds `mutagenesis.json` (everything but the array) and `map.npy` (T, 4, L). It appears whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -32,23 +33,23 @@ from trackserver.variants.mutagenesis import (
     SCORES,
     Mutagenesis,
     check_locus,
-    checked_score,
     mutagenesis,
     preview,
+    resolve_score,
 )
-from trackserver.variants.warnings import NOTABLE_UNKNOWN, Caveat
+from trackserver.variants.warnings import MIN_UNKNOWN, Caveat
 
 PARTS = ("map", "logo", "importance")
-MOST_NUMBERS = 100_000  # of a description; tracks beyond are in tiles only
+MAX_NUMBERS = 100_000  # in a description; further tracks are in tiles only
 _ID = re.compile(r"^[0-9a-f]{20}$")
 
 
 @dataclass(frozen=True)
-class Question:
+class MutagenesisQuestion:
     """Everything a map depends on; equal questions have equal ids.
 
-    full : every alternative by a full prediction, to check with, rather than by what it can reach
-    preview : from the slope at the reference
+    full : run a full prediction per substitution, as a check, instead of computing only what each can reach
+    preview : estimate the map from the gradient at the reference
     """
 
     model: str
@@ -69,10 +70,10 @@ class Question:
 
 @dataclass(frozen=True)
 class MutagenesisRequest:
-    """What somebody asks about a locus, as it came in.
+    """A request for the map of a locus, as it came in.
 
-    locus : as `genome.locus.parse_locus` reads it
-    selection : tracks, as `models.card.select_tracks` reads them; None is all
+    locus : in any form of `genome.locus.parse_locus`
+    selection : tracks, in the syntax of `models.card.select_tracks`; None for all
     score : one of `variants.mutagenesis.SCORES`; by default the model's own
     """
 
@@ -87,77 +88,79 @@ class MutagenesisRequest:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> MutagenesisRequest:
-        """From a flat request, in which the selection is `tracks` and the options of the ensemble are fields too."""
+        """From a flat request, where the selection is called `tracks` and each ensemble option is a field."""
         rest = dict(fields)
         return cls(ensemble=EnsembleOptions.pop(rest), selection=rest.pop("tracks", None), **rest)
 
 
-def mutagenesis_question(site: Site, request: MutagenesisRequest) -> Question:
-    """Everything that identifies a map, checked: the model, the locus, the window, the tracks, the score."""
+def mutagenesis_question(site: Site, request: MutagenesisRequest) -> MutagenesisQuestion:
+    """Resolve and check a request: its model, reference, locus, tracks and score."""
     card, reference = registry.card(site.models, request.model), site.reference(request.assembly)
     locus = reference.assembly.check(parse_locus(request.locus))
     check_locus(card, reference.genome, reference.assembly, locus)
     if request.full and request.preview:
         raise InvalidRequest("Ask for full predictions or for a preview, not for both.")
-    return Question(
+    return MutagenesisQuestion(
         model=card.id,
         weights_sha256=card.weights_sha256,
         assembly=request.assembly,
         fasta_sha256=reference.fasta_sha256(),
         locus=locus,
         tracks=select(card, request.selection),
-        ensemble=request.ensemble.of(card),
-        score=checked_score(card, request.score),
+        ensemble=request.ensemble.resolve(card),
+        score=resolve_score(card, request.score),
         full=request.full,
         preview=request.preview,
     )
 
 
-def directory(site: Site) -> Path:
+def folder(site: Site) -> Path:
+    """Where the site's maps are stored."""
     return site.path / "mutagenesis"
 
 
-def stored(site: Site, mutagenesis_id: str) -> dict[str, Any] | None:
-    """The description of a computed map, or None."""
+def stored_map(site: Site, mutagenesis_id: str) -> dict[str, Any] | None:
+    """The description of a stored map; None if it is not stored."""
     if not _ID.match(mutagenesis_id):
         raise UnknownMutagenesis(mutagenesis_id)
-    return store.read(directory(site) / mutagenesis_id / "mutagenesis.json")
+    return store.read(folder(site) / mutagenesis_id / "mutagenesis.json")
 
 
-def answer(site: Site, mutagenesis_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The map of a request that has waited under an id."""
+def compute_request(site: Site, mutagenesis_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Compute a request that was queued under an id."""
     question = mutagenesis_question(site, MutagenesisRequest.from_fields(fields))
     if question.id != mutagenesis_id:
-        raise InvalidRequest("The model or the reference was replaced while this waited; ask again.")
+        raise InvalidRequest("The model or the reference was replaced while this request was queued; ask again.")
     return compute(site, question)
 
 
-def compute(site: Site, question: Question, report: Progress = no_progress) -> dict[str, Any]:
-    """The map's description, from the site where it is stored, else computed and stored now."""
-    if found := stored(site, question.id):
-        return found
+def compute(site: Site, question: MutagenesisQuestion, report: Progress = no_progress) -> dict[str, Any]:
+    """The map's description; computes and stores the map unless the site has it already."""
+    if description := stored_map(site, question.id):
+        return description
     site.check_writable()
     card = registry.card(site.models, question.model)
     began = time.perf_counter()
-    result = _computed(site, question, card, report)
-    described = describe(question, card, result, seconds=time.perf_counter() - began)
-    store.store(directory(site) / question.id / "mutagenesis.json", described, {"map": result.map})
-    return described
+    result = _predict(site, question, card, report)
+    description = describe(question, card, result, seconds=time.perf_counter() - began)
+    store.write(folder(site) / question.id / "mutagenesis.json", description, {"map": result.map})
+    return description
 
 
-def _computed(site: Site, question: Question, card: ModelCard, report: Progress) -> Mutagenesis:
+def _predict(site: Site, question: MutagenesisQuestion, card: ModelCard, report: Progress) -> Mutagenesis:
     predictor = models.predictor(site, question.model, card.weights_sha256, question.tracks, question.ensemble)
-    where = site.reference(question.assembly).genome, site.assembly(question.assembly), question.locus
+    reference, locus = site.reference(question.assembly), question.locus
     if question.preview:
-        return preview(predictor, *where, score=question.score)
+        return preview(predictor, reference.genome, reference.assembly, locus, score=question.score)
     cones = None if question.full else models.cones(site)
-    return mutagenesis(predictor, *where, cones, score=question.score, report=report)
+    return mutagenesis(
+        predictor, reference.genome, reference.assembly, locus, cones, score=question.score, report=report
+    )
 
 
-def describe(question: Question, card: ModelCard, result: Mutagenesis, seconds: float) -> dict[str, Any]:
-    """What the API and the command line say of a map; strict JSON."""
-    order = _by_size(result)
-    told = MOST_NUMBERS // (8 * len(question.locus))
+def describe(question: MutagenesisQuestion, card: ModelCard, result: Mutagenesis, seconds: float) -> dict[str, Any]:
+    """The JSON of a map, for the API and the command line."""
+    max_with_numbers = max(MAX_NUMBERS // (8 * len(question.locus)), 1)
     return {
         "id": question.id,
         "status": "done",
@@ -174,9 +177,10 @@ def describe(question: Question, card: ModelCard, result: Mutagenesis, seconds: 
         "locus": asdict(question.locus),
         "sequence": decode(result.codes),
         "bases": list(BASES),
-        "score": {"name": result.score, "words": SCORES[result.score]},
+        "score": {"name": result.score, "description": SCORES[result.score]},
         "tracks": [
-            _track(question.id, card, result, row, with_numbers=place < max(told, 1)) for place, row in enumerate(order)
+            _track(question.id, card, result, row, with_numbers=rank < max_with_numbers)
+            for rank, row in enumerate(_by_size(result))
         ],
         "warnings": [asdict(caveat) for caveat in _warnings(question, card, result)],
         "provenance": provenance(
@@ -186,7 +190,7 @@ def describe(question: Question, card: ModelCard, result: Mutagenesis, seconds: 
 
 
 def _by_size(result: Mutagenesis) -> list[int]:
-    """Rows of the map, the one with the largest |score| first; ties by index."""
+    """Rows of the map, largest |score| first; ties by index."""
     sizes = np.nan_to_num(result.largest).max(axis=1)
     return sorted(range(len(sizes)), key=lambda row: (-sizes[row], result.tracks[row]))
 
@@ -212,61 +216,61 @@ def _track(
 
 def _strongest(result: Mutagenesis, row: int) -> dict[str, Any]:
     """The substitution with the largest |score|, as a variant."""
-    base, at = np.unravel_index(np.nan_to_num(np.abs(result.map[row])).argmax(), result.map.shape[1:])
-    ref, position = decode(result.codes[at : at + 1]), result.locus.start + int(at)
+    base, offset = np.unravel_index(np.nan_to_num(np.abs(result.map[row])).argmax(), result.map.shape[1:])
+    ref, position = decode(result.codes[offset : offset + 1]), result.locus.start + int(offset)
     return {
         "variant": f"{result.locus.chrom}:{position + 1}:{ref}:{BASES[base]}",
         "at": asdict(Locus(result.locus.chrom, position, position + 1)),
-        "score": float(np.nan_to_num(result.map[row, base, at])),
+        "score": float(np.nan_to_num(result.map[row, base, offset])),
     }
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float | None]:
-    """The shortest decimals that are the same float32; None where nothing is known."""
+    """The shortest decimals that give the same float32; None for NaN."""
     return [None if isnan(value) else float(str(value)) for value in values]
 
 
-def _warnings(question: Question, card: ModelCard, result: Mutagenesis) -> list[Caveat]:
-    found = []
+def _warnings(question: MutagenesisQuestion, card: ModelCard, result: Mutagenesis) -> list[Caveat]:
+    caveats = []
     if question.assembly != (trained := card.assemblies[0]):
-        found.append(Caveat(
+        caveats.append(Caveat(
             "other_assembly", "note",
-            f"{card.title} was trained on {trained}; it is asked about the sequence of {question.assembly}.",
-            f"Where the sequence is the same the map is too; else ask about the place on {trained}.",
+            f"{card.title} was trained on {trained}, but this map is for {question.assembly}.",
+            f"If both assemblies have the same sequence here, so is the map; else use the position on {trained}.",
             {"trained_on": trained, "asked": question.assembly},
         ))  # fmt: skip
-    if result.unknown >= NOTABLE_UNKNOWN:
-        found.append(Caveat(
+    if result.unknown >= MIN_UNKNOWN:
+        caveats.append(Caveat(
             "unknown_sequence", "caution" if result.unknown > 0.25 else "note",
-            f"{result.unknown:.0%} of the {card.window:,} bp the model read is unknown sequence (N, or beyond the "
-            "chromosome's end), which it was not trained on.",
-            "Trust what the gap cannot reach; an assembly without the gap, or a model that reads less, says more.",
+            f"{result.unknown:.0%} of the {card.window:,} bp in the model's window is unknown sequence (N, or beyond "
+            "the chromosome's end), which the model was not trained on.",
+            "Trust only bins that the gap cannot reach, or use another assembly or a model with a shorter window.",
             {"unknown": round(result.unknown, 4)},
         ))  # fmt: skip
     if left_out := int(np.isnan(result.map[0, 0]).sum()):
-        found.append(Caveat(
-            "bases_left_out", "note", f"{left_out:,} of {len(result.locus):,} positions read N and were left out.",
-            "Nothing is drawn there; it does not mean that these positions do not matter.", {"positions": left_out},
+        caveats.append(Caveat(
+            "bases_left_out", "note", f"{left_out:,} of {len(result.locus):,} positions are N and were left out.",
+            "Nothing is drawn there; that does not mean that these positions do not matter.", {"positions": left_out},
         ))  # fmt: skip
     if result.preview:
-        found.append(Caveat(
-            "preview", "note", "These scores are read off the slope at the reference; no alternative was computed.",
-            "What saturates, makes a site or needs two changes shows only in the full map: ask for that.", {},
+        caveats.append(Caveat(
+            "preview", "note", "These scores are estimated from the gradient at the reference, not predicted.",
+            "Saturation, new binding sites and pairs of changes show only in the full map: compute that.", {},
         ))  # fmt: skip
     if not np.nan_to_num(result.map).any():
-        found.append(Caveat(
+        caveats.append(Caveat(
             "no_effect", "note", "No base here changes the chosen tracks at all.",
-            "Look at all tracks; a model that reads further may see what this cannot.", {"largest": 0.0},
+            "Look at all tracks; a model with a longer window may show an effect.", {"largest": 0.0},
         ))  # fmt: skip
-    return found
+    return caveats
 
 
-def of_track(site: Site, described: dict[str, Any], track: int) -> Mutagenesis:
-    """What is stored of one track of a map, by its description."""
-    place, row = directory(site) / described["id"], described["question"]["tracks"].index(track)
+def load_track(site: Site, description: dict[str, Any], track: int) -> Mutagenesis:
+    """Load one track of a stored map, given the map's description."""
+    path, row = folder(site) / description["id"], description["question"]["tracks"].index(track)
     try:
-        values = np.array(np.load(place / "map.npy", mmap_mode="r")[row : row + 1])
+        values = np.array(np.load(path / "map.npy", mmap_mode="r")[row : row + 1])
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"The map {place.name} is damaged; delete {place} and ask again.") from error
-    locus, codes = Locus(**described["locus"]), encode(described["sequence"])
-    return Mutagenesis(locus, codes, (track,), described["score"]["name"], values, 0.0)
+        raise InvalidRequest(f"The map {path.name} is damaged; delete {path} and ask again.") from error
+    locus, codes = Locus(**description["locus"]), encode(description["sequence"])
+    return Mutagenesis(locus, codes, (track,), description["score"]["name"], values, 0.0)

@@ -1,4 +1,4 @@
-"""The question behind an effect: a request, read and checked, with everything the answer depends on."""
+"""Turn a request for an effect into a checked question with everything that its effect depends on."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from trackserver.variants.effect import Question, check_variants
 
 @dataclass(frozen=True)
 class EffectRequest:
-    """What somebody asks about variants, as it came in.
+    """A request for the effect of variants, as it came in.
 
-    variants : one, or several that are one haplotype, as `genome.variant.parse_variant` reads them, or rsIDs
-    selection : tracks, as `models.card.select_tracks` reads them; None is all
-    full : by two full predictions instead of what the change can reach, to check with
-    lift_from : the assembly the variants are written on, where it is another
+    variants : one variant, or several on one haplotype, in any form of `genome.variant.parse_variant`, or rsIDs
+    selection : tracks, in the syntax of `models.card.select_tracks`; None for all
+    full : run two full predictions, as a check, instead of computing only what the change can reach
+    lift_from : the assembly that the variants are given on, if it is another one
     """
 
     model: str
@@ -34,18 +34,18 @@ class EffectRequest:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> EffectRequest:
-        """From a flat request, in which the selection is `tracks` and the options of the ensemble are fields too."""
+        """From a flat request, where the selection is called `tracks` and each ensemble option is a field."""
         rest = dict(fields)
         return cls(ensemble=EnsembleOptions.pop(rest), selection=rest.pop("tracks", None), **rest)
 
 
 def effect_question(site: Site, request: EffectRequest) -> Question:
-    """Everything that identifies an effect, checked: the model, the reference, the window, the tracks."""
+    """Resolve and check a request: its model, reference, variants, window and tracks."""
     card = registry.card(site.models, request.model)
-    ensemble, reference = request.ensemble.of(card), site.reference(request.assembly)
+    ensemble, reference = request.ensemble.resolve(card), site.reference(request.assembly)
     parsed = [read_variant(site, request.assembly, text, request.lift_from) for text in request.variants]
     variants = tuple(sorted(variant for variant, _ in parsed))
-    window = check_variants(variants, ensemble.placed(card), reference.genome, reference.assembly)
+    window = check_variants(variants, ensemble.place_variants(card), reference.genome, reference.assembly)
     return Question(
         model=card.id,
         weights_sha256=card.weights_sha256,

@@ -1,6 +1,6 @@
-"""Computed answers of a site, each a directory: a description in strict JSON and the arrays it speaks of.
+"""Storage of computed results: each is a folder with a description in strict JSON and its arrays.
 
-One appears whole or not at all, so a reader never sees half of one.
+A folder appears whole or not at all, so a reader never sees half a result.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from trackserver.storage import whole_folder
 
 
 def read(file: Path) -> dict[str, Any] | None:
-    """A description, or None where there is none."""
+    """Read a description; None if there is none."""
     try:
         return dict(json.loads(file.read_text()))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def store(file: Path, described: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """A description and the arrays beside it, `name`.npy each.
+def write(file: Path, description: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write a description to `file`, and each array beside it as `name`.npy.
 
     Raises
     ------
     SiteReadOnly
         The disk is full, or the site cannot be written.
     """
-    place = file.parent
+    folder = file.parent
     try:
-        with whole_folder(place) as part:
+        with whole_folder(folder) as part:
             for name, values in arrays.items():
                 np.save(part / f"{name}.npy", values)
-            (part / file.name).write_text(json.dumps(described, allow_nan=False))
+            (part / file.name).write_text(json.dumps(description, allow_nan=False))
     except OSError as error:
-        raise SiteReadOnly(f"The {file.stem} cannot be stored in {place.parent}: {error.strerror}.") from error
+        raise SiteReadOnly(f"The {file.stem} cannot be stored in {folder.parent}: {error.strerror}.") from error

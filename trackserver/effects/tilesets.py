@@ -21,7 +21,7 @@ from trackserver.tiles.multivec import MultivecArrayTileset
 
 
 def effect_version(site: Site, uid: str) -> str:
-    """What tells one computation of an effect from another, were it deleted and asked for again."""
+    """A version that changes if an effect is deleted and computed again."""
     match = EFFECT_UID.match(uid)
     return identity_at(site.effects / match["id"] / "effect.json") if match else ""
 
@@ -29,48 +29,50 @@ def effect_version(site: Site, uid: str) -> str:
 def open_effect_tileset(site: Site, uid: str) -> ArrayTileset:
     """One allele of one track of a stored effect."""
     match = EFFECT_UID.match(uid)
-    described = effects.description(site, match["id"]) if match else None
-    if not match or not described:
+    description = effects.read_description(site, match["id"]) if match else None
+    if not match or not description:
         raise UnknownTileset(uid)
-    rows = described["question"]["tracks"]
-    track = next((entry for entry in described["tracks"] if entry["index"] == int(match["track"])), None)
+    rows = description["question"]["tracks"]
+    track = next((entry for entry in description["tracks"] if entry["index"] == int(match["track"])), None)
     if track is None:
         raise UnknownTileset(uid)
     values = _values(site.effects / match["id"], rows.index(track["index"]), match["allele"])
-    grid = Grid(site.assembly(described["question"]["assembly"]))
+    grid = Grid(site.assembly(description["question"]["assembly"]))
     name = f"{track['name']} {'Δ' if match['allele'] == 'delta' else match['allele'].upper()}"
-    return ArrayTileset(values, Locus(**described["locus"]), described["origin"], described["bin_width"], grid, name)
+    return ArrayTileset(
+        values, Locus(**description["locus"]), description["origin"], description["bin_width"], grid, name
+    )
 
 
-def _values(place: Path, row: int, allele: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _values(folder: Path, row: int, allele: str) -> np.ndarray[Any, np.dtype[np.float32]]:
     try:
-        ref, alt = (np.load(place / f"{name}.npy", mmap_mode="r") for name in ("ref", "alt"))
+        ref, alt = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("ref", "alt"))
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"The effect {place.name} is damaged; delete {place} and ask again.") from error
+        raise InvalidRequest(f"The effect {folder.name} is damaged; delete {folder} and ask again.") from error
     return np.array({"ref": ref, "alt": alt}[allele][row] if allele != "delta" else alt[row] - ref[row])
 
 
 def mutagenesis_version(site: Site, uid: str) -> str:
-    """What tells one computation of a map from another, were it deleted and asked for again."""
+    """A version that changes if a map is deleted and computed again."""
     match = MUTAGENESIS_UID.match(uid)
-    return identity_at(mutagenesis.directory(site) / match["id"] / "mutagenesis.json") if match else ""
+    return identity_at(mutagenesis.folder(site) / match["id"] / "mutagenesis.json") if match else ""
 
 
 def open_mutagenesis_tileset(site: Site, uid: str) -> MultivecArrayTileset | ArrayTileset:
-    """One track's map, logo (four rows, A, C, G, T, each) or importance (a line)."""
+    """One track's map or logo, with rows A, C, G and T, or its importance, a single line."""
     match = MUTAGENESIS_UID.match(uid)
-    described = mutagenesis.stored(site, match["id"]) if match else None
-    if not match or not described:
+    description = mutagenesis.stored_map(site, match["id"]) if match else None
+    if not match or not description:
         raise UnknownTileset(uid)
-    track = next((entry for entry in described["tracks"] if entry["index"] == int(match["track"])), None)
+    track = next((entry for entry in description["tracks"] if entry["index"] == int(match["track"])), None)
     if track is None:
         raise UnknownTileset(uid)
-    held = mutagenesis.of_track(site, described, track["index"])
-    place = held.locus, held.locus.start, 1, Grid(site.assembly(described["question"]["assembly"]))
-    values, name = getattr(held, match["part"])[0], f"{track['name']} {match['part']}"
+    result = mutagenesis.load_track(site, description, track["index"])
+    layout = result.locus, result.locus.start, 1, Grid(site.assembly(description["question"]["assembly"]))
+    values, name = getattr(result, match["part"])[0], f"{track['name']} {match['part']}"
     if match["part"] == "importance":
-        return ArrayTileset(values, *place, name)
-    return MultivecArrayTileset(values, tuple(BASES), *place, name)
+        return ArrayTileset(values, *layout, name)
+    return MultivecArrayTileset(values, tuple(BASES), *layout, name)
 
 
 COMPUTED = (

@@ -1,4 +1,4 @@
-"""How ENCODE's data are cited: the Consortium's papers, who produced the data, and each accession used."""
+"""Citations of ENCODE data: the Consortium's papers, the producing laboratories and the accessions."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ PAPERS = (
 
 
 def encode_tracks(records: Iterable[TilesetRecord]) -> list[TilesetRecord]:
-    """Those of the tilesets that are ENCODE's files, in order."""
+    """The tilesets that came from ENCODE, in order."""
     return [record for record in records if "encode" in record.provenance]
 
 
-def citation(record: TilesetRecord) -> str:
-    """One of ENCODE's files in a line: what it is, its accession, its experiment's, and who produced it."""
-    said = record.provenance["encode"]
-    what = " ".join(filter(None, [said["assay_title"], said["target"], said["biosample"]]))
-    facts = [record.accession, f"{what} ({said['output_type']}, {said['assembly']})" if what else said["output_type"]]
-    facts += [f"experiment {said['experiment']}"] if said["experiment"] else []
-    facts += [f"produced by {said['lab']}"] if said["lab"] else []
+def cite_track(record: TilesetRecord) -> str:
+    """Cite an ENCODE file in one line: accession, assay and sample, experiment, and laboratory."""
+    encode = record.provenance["encode"]
+    sample = " ".join(filter(None, [encode["assay_title"], encode["target"], encode["biosample"]]))
+    signal = f"{sample} ({encode['output_type']}, {encode['assembly']})" if sample else encode["output_type"]
+    facts = [record.accession, signal]
+    facts += [f"experiment {encode['experiment']}"] if encode["experiment"] else []
+    facts += [f"produced by {encode['lab']}"] if encode["lab"] else []
     return "; ".join(facts)
 
 
 def cite(records: Iterable[TilesetRecord]) -> str:
-    """What to write where tracks of ENCODE are published, such as those of a view; empty where none is ENCODE's."""
+    """Write the text to publish with tracks; empty if none of them came from ENCODE."""
     tracks = encode_tracks(records)
     if not tracks:
         return ""
@@ -39,7 +40,7 @@ def cite(records: Iterable[TilesetRecord]) -> str:
     producers = "; ".join(filter(None, labs))
     return "\n".join([
         f"Data: the ENCODE Consortium ({HOME}).",
-        *(f"- {citation(track)}" for track in tracks),
+        *(f"- {cite_track(track)}" for track in tracks),
         "",
         "We thank the ENCODE Consortium" + (f" and the laboratories that produced these data: {producers}." if producers
                                             else "."),

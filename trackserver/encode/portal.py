@@ -1,9 +1,10 @@
-"""The ENCODE portal's JSON, asked for no faster than it likes, and once a day for the same thing."""
+"""Client for the ENCODE portal's JSON: limited in rate, and cached for a day."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import threading
 import time
@@ -24,25 +25,25 @@ from trackserver import __version__
 from trackserver.errors import InvalidRequest, NotFound, Unavailable
 from trackserver.storage import write_whole
 
-RATE = 5.0  # questions a second: the portal allows ten, and what is asked again comes on top
-LONGEST_WAIT = 20.0  # seconds, whatever Retry-After says
+MAX_REQUESTS_PER_S = 5.0  # the portal allows ten, and retries come on top
+MAX_RETRY_AFTER_S = 20.0  # even if Retry-After says more
 _BUSY = (
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
-_PATIENCE = (10, 60)  # seconds to connect, and of silence: a large search takes its time
+_TIMEOUTS_S = (10, 60)  # to connect, and to wait for data: a large search takes long
 
 Query = Mapping[str, str | int | Sequence[str]]
 
 
-class Pace:
-    """A bucket of one token that is filled `rate` times a second. Safe from several threads."""
+class RateLimiter:
+    """Spaces requests evenly, at most `rate` a second. Thread-safe."""
 
     def __init__(
         self,
-        rate: float = RATE,
+        rate: float = MAX_REQUESTS_PER_S,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ):
@@ -50,7 +51,7 @@ class Pace:
         self._lock, self._next = threading.Lock(), 0.0
 
     def wait(self) -> None:
-        """Return once there is a token."""
+        """Wait for this request's turn."""
         with self._lock:
             now = self._clock()
             turn = max(now, self._next)
@@ -60,46 +61,55 @@ class Pace:
 
 
 class Portal:
-    """The portal at an address. What it answered is kept in `cache` until the day is over.
+    """The portal at an address.
 
-    Answers are kept by what was asked, which is the `@id` of what comes, and by the date: what is revoked or replaced
-    is known the day after at the latest.
+    Responses are cached by address and date in the folder `cache`, so a revoked or replaced file is noticed the day
+    after at the latest.
     """
 
     def __init__(
-        self, url: str, cache: Path, *, pace: Pace | None = None, today: Callable[[], date] = date.today
+        self,
+        url: str,
+        cache: str | os.PathLike[str],
+        *,
+        limiter: RateLimiter | None = None,
+        today: Callable[[], date] = date.today,
     ) -> None:
-        self.url, self._cache, self._today = url.rstrip("/"), cache, today
+        self.url, self._cache, self._today = url.rstrip("/"), Path(cache), today
         self._session = requests.Session()
         self._session.headers.update({"Accept": "application/json", "User-Agent": f"trackserver/{__version__}"})
-        adapter = _Paced(pace or Pace())
+        adapter = _LimitedAdapter(limiter or RateLimiter())
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
     def get(self, path: str, query: Query) -> dict[str, Any]:
-        """What the portal answers to a path and a query; a list of values means any of them.
+        """Get the JSON object at a path. A list of values in the query means any of them.
 
-        A search without hits is an answer too, though the portal calls it 404.
+        A search without hits returns an empty result, although the portal responds with 404.
 
         Raises
         ------
         NotFound
             There is no such object.
         InvalidRequest
-            It is not public, or the portal does not take the question.
+            The object is not public, or the portal does not accept the query.
         Unavailable
-            The portal is out of reach, still busy after several tries, or answers with something else.
+            The portal cannot be reached, is still busy after several tries, or responds with something else.
         """
         url = f"{self.url}{path}?{urlencode({**query, 'format': 'json'}, doseq=True)}"
-        return self._kept(url) or self._keep(url, self._ask(url, path))
+        if cached := self._read_cache(url):
+            return cached
+        body = self._request(url, path)
+        self._write_cache(url, body)
+        return body
 
-    def _ask(self, url: str, path: str) -> dict[str, Any]:
+    def _request(self, url: str, path: str) -> dict[str, Any]:
         try:
-            response = self._session.get(url, timeout=_PATIENCE)
+            response = self._session.get(url, timeout=_TIMEOUTS_S)
         except requests.RequestException:
             raise Unavailable(
                 f"The ENCODE portal cannot be reached at {self.url}; check the connection and try again later. "
-                "The tracks that this site has are served as ever."
+                "The site keeps serving the tracks it has."
             ) from None
         body = _json(response)
         if response.ok and body:
@@ -113,40 +123,39 @@ class Portal:
                     "`trackserver encode search`."
                 )
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                raise InvalidRequest(f"ENCODE does not show {path} to everybody: it is not released.")
+                raise InvalidRequest(f"ENCODE has not released {path}, so it is not public.")
             case HTTPStatus.BAD_REQUEST if body:
                 raise InvalidRequest(
-                    f"The ENCODE portal does not take this question: {body.get('detail', 'no reason')}."
+                    f"The ENCODE portal does not accept this query: {body.get('detail', 'it gives no reason')}."
                 )
             case status if status in _BUSY:
-                raise Unavailable(f"The ENCODE portal is busy (it answers {status}); try again in a few minutes.")
+                raise Unavailable(f"The ENCODE portal is busy (status {status}); try again in a few minutes.")
         raise Unavailable(
-            f"{self.url} answers {response.status_code} and not as the ENCODE portal does; try again later, and check "
-            "encode_url in the site's settings."
+            f"{self.url} responds with status {response.status_code}, unlike the ENCODE portal; try again later, and "
+            "check encode_url in the site's settings."
         )
 
-    def _kept(self, url: str) -> dict[str, Any]:
-        """Today's answer; empty where none is kept, or the file is damaged."""
+    def _read_cache(self, url: str) -> dict[str, Any]:
+        """Today's response from the cache; empty if it is not there or damaged."""
         with suppress(OSError, ValueError):
-            kept: dict[str, Any] = json.loads(self._place(url).read_bytes())
-            return kept
+            cached: dict[str, Any] = json.loads(self._cache_file(url).read_bytes())
+            return cached
         return {}
 
-    def _keep(self, url: str, body: dict[str, Any]) -> dict[str, Any]:
-        place = self._place(url)
-        with suppress(OSError):  # on a disk that is full or read-only the portal is asked each time
-            if not place.parent.is_dir():
-                shutil.rmtree(self._cache, ignore_errors=True)  # of other days
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(place, json.dumps(body))
-        return body
+    def _write_cache(self, url: str, body: dict[str, Any]) -> None:
+        file = self._cache_file(url)
+        with suppress(OSError):  # works without a cache where the disk is full or read-only
+            if not file.parent.is_dir():
+                shutil.rmtree(self._cache, ignore_errors=True)  # responses of earlier days
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, json.dumps(body))
 
-    def _place(self, url: str) -> Path:
+    def _cache_file(self, url: str) -> Path:
         return self._cache / self._today().isoformat() / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
 
 
 def _json(response: requests.Response) -> dict[str, Any]:
-    """The object in an answer; empty where there is none."""
+    """The JSON object in a response; empty if there is none."""
     try:
         body = response.json()
     except requests.JSONDecodeError:
@@ -154,25 +163,25 @@ def _json(response: requests.Response) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-class _Paced(HTTPAdapter):
-    """Every question waits for its turn, those of redirects included."""
+class _LimitedAdapter(HTTPAdapter):
+    """Makes every request wait for its turn, redirects included."""
 
-    def __init__(self, pace: Pace):
-        self._pace = pace
+    def __init__(self, limiter: RateLimiter):
+        self._limiter = limiter
         super().__init__(
-            max_retries=_Bounded(
+            max_retries=_BoundedRetry(
                 3, connect=1, read=1, status_forcelist=_BUSY, backoff_factor=0.5, raise_on_status=False
             )
         )
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        self._pace.wait()
+        self._limiter.wait()
         return super().send(*args, **kwargs)
 
 
-class _Bounded(Retry):
-    """Waits as long as Retry-After says, within reason."""
+class _BoundedRetry(Retry):
+    """Waits as long as Retry-After says, up to `MAX_RETRY_AFTER_S`."""
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         wait = super().get_retry_after(response)
-        return None if wait is None else min(wait, LONGEST_WAIT)
+        return None if wait is None else min(wait, MAX_RETRY_AFTER_S)

@@ -1,7 +1,7 @@
-"""What the ENCODE portal says of a file and of the experiment it belongs to.
+"""Records of the ENCODE portal: files, and the experiments they belong to.
 
-Its JSON is taken as it comes: fields may be missing, a list may stand where a string is expected, and an object that is
-linked may be there itself or only as its path.
+The portal's JSON varies: fields may be missing, a list may stand in place of a string, and a linked object may be
+embedded or given by its path.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from trackserver.validation import first_problem
 
 @dataclass(frozen=True)
 class PortalFile:
-    """A file as the portal describes it, in the portal's words; what it does not say is empty.
+    """A file as the portal describes it, in the portal's terms; missing values are empty.
 
     dataset : path of the experiment (or annotation) it belongs to
-    biosample_id : the biosample's term in its ontology, such as EFO:0002067
+    biosample_id : ontology term of the biosample, such as EFO:0002067
     lab : who made this file, which may be ENCODE's own pipelines
-    replicates : the biological replicates it was made of
+    replicates : the biological replicates it was made from
     size : bytes
     md5 : hexadecimal
-    url : where everybody reads it; empty where ENCODE gives it to nobody
-    analysis : version of the ENCODE pipeline, such as (4, 1, 6, 0); empty where it is a lab's own
+    url : public address; empty if ENCODE does not distribute the file
+    analysis : version of the ENCODE pipeline, such as (4, 1, 6, 0); empty for a lab's own analysis
     """
 
     accession: str
@@ -56,16 +56,16 @@ class PortalFile:
 
     @property
     def experiment(self) -> str:
-        return _last(self.dataset)
+        return _last_part(self.dataset)
 
     @property
     def strand(self) -> str:
-        found = _STRAND.search(self.output_type)
-        return {"plus": "+", "minus": "-"}[found[1]] if found else "."
+        match = _STRAND.search(self.output_type)
+        return {"plus": "+", "minus": "-"}[match[1]] if match else "."
 
     @property
     def signal(self) -> str:
-        """Its output type, the same on both strands."""
+        """The output type without the strand."""
         return " ".join(_STRAND.sub(" ", self.output_type).split())
 
     @property
@@ -75,7 +75,7 @@ class PortalFile:
 
 @dataclass(frozen=True)
 class Dataset:
-    """An experiment or annotation; `lab` is who produced the data."""
+    """An experiment or annotation; `lab` produced the data."""
 
     path: str
     accession: str
@@ -88,7 +88,7 @@ _PREDICTED = re.compile(r"\bpredicted\b|sequence contribution scores")
 _PIPELINE = re.compile(r"ENCODE(\d+)(?: v([\d.]*\d))?")
 _TERM = re.compile(r"_([A-Za-z]+)_(\d+)$")
 
-# A search says no more of a file than what it is asked for; checksums and addresses are not among what it says unasked.
+# Fields to request in a search; by default the portal leaves out checksums and addresses.
 FIELDS = (
     "accession", "dataset", "status", "file_format", "output_type", "assembly", "assay_title", "assay_term_name",
     "biosample_ontology.term_name", "biosample_ontology.term_id", "simple_biosample_summary", "target.label",
@@ -99,36 +99,36 @@ FIELDS = (
 
 
 def read_file(portal: Portal, accession: str) -> PortalFile:
-    """A file by its accession; one that has been replaced is the one in its place."""
-    return _file(portal, portal.get(f"/files/{accession}/", {"frame": "embedded"}))
+    """Read a file's record by accession. The portal redirects a replaced accession to the new file."""
+    return _to_file(portal, portal.get(f"/files/{accession}/", {"frame": "embedded"}))
 
 
 def find_files(portal: Portal, query: Query, limit: int | str) -> tuple[int, list[PortalFile]]:
-    """How many files there are with these properties, and the first of them; `limit` "all" for every one."""
-    answer = portal.get("/search/", {"type": "File", **query, "field": FIELDS, "limit": limit})
-    rows = answer.get("@graph", [])
-    return answer.get("total", len(rows)), [_file(portal, row) for row in rows]
+    """Search for files. Returns how many match, and the first `limit` of them; the limit may be "all"."""
+    response = portal.get("/search/", {"type": "File", **query, "field": FIELDS, "limit": limit})
+    rows = response.get("@graph", [])
+    return response.get("total", len(rows)), [_to_file(portal, row) for row in rows]
 
 
 def read_dataset(portal: Portal, path: str) -> Dataset:
-    """An experiment or annotation by its path, or by `/ENCSR.../`."""
-    body = portal.get(path, {"frame": "object"})  # embedded it is megabytes, for its files come along
-    found = _valid(_Dataset, body, path)
-    lab = found.lab
+    """Read an experiment or annotation by its path, such as `/ENCSR.../`."""
+    body = portal.get(path, {"frame": "object"})  # frame=embedded would include its files, megabytes of them
+    dataset = _validate(_Dataset, body, path)
+    lab = dataset.lab
     if lab.path and not lab.title:
-        lab = _valid(_Linked, portal.get(lab.path, {"frame": "object"}), lab.path)
-    return Dataset(found.path or path, found.accession, found.status, lab.title)
+        lab = _validate(_Linked, portal.get(lab.path, {"frame": "object"}), lab.path)
+    return Dataset(dataset.path or path, dataset.accession, dataset.status, lab.title)
 
 
 def _text(value: Any) -> Any:
-    """A list of words as one text."""
+    """Join a list of words."""
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "" if value is None else value
 
 
 def _object(value: Any) -> Any:
-    """A linked object; of one that is only named by its path, that."""
+    """A linked object, or an object that holds only its path."""
     if isinstance(value, list):
         value = value[0] if value else None
     return {"@id": value} if isinstance(value, str) else value or {}
@@ -138,22 +138,22 @@ def _objects(value: Any) -> Any:
     return [_object(item) for item in (value if isinstance(value, list) else [value] if value else [])]
 
 
-def _several(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-Accession = Annotated[str, Field(pattern="^[A-Z0-9]{5,20}$")]  # it becomes a file's name
+Accession = Annotated[str, Field(pattern="^[A-Z0-9]{5,20}$")]  # strict, because it becomes a file name
 
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class _Said(BaseModel):
+class _PortalModel(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class _Linked(_Said):
+class _Linked(_PortalModel):
     path: Text = Field(default="", validation_alias="@id")
     title: Text = ""
     label: Text = ""
@@ -162,25 +162,25 @@ class _Linked(_Said):
 
     @property
     def term(self) -> str:
-        """`EFO:0002067`, also of `/biosample-types/cell_line_EFO_0002067/`."""
-        found = _TERM.search(_last(self.path))
-        return self.term_id or (f"{found[1]}:{found[2]}" if found else "")
+        """`EFO:0002067`; taken from the path `/biosample-types/cell_line_EFO_0002067/` if need be."""
+        match = _TERM.search(_last_part(self.path))
+        return self.term_id or (f"{match[1]}:{match[2]}" if match else "")
 
     @property
     def factor(self) -> str:
-        """`GATA1`, also of `/targets/GATA1-human/`."""
-        return self.label or _last(self.path).rpartition("-")[0]
+        """`GATA1`; taken from the path `/targets/GATA1-human/` if need be."""
+        return self.label or _last_part(self.path).rpartition("-")[0]
 
 
 Linked = Annotated[_Linked, BeforeValidator(_object)]
 
 
-class _Cloud(_Said):
+class _Cloud(_PortalModel):
     url: Text = ""
     md5sum_base64: Text = ""
 
 
-class _File(_Said):
+class _File(_PortalModel):
     accession: Accession
     status: Text = ""
     dataset: Linked = _Linked()
@@ -194,7 +194,7 @@ class _File(_Said):
     target: Linked = _Linked()
     targets: Annotated[list[_Linked], BeforeValidator(_objects)] = []
     lab: Linked = _Linked()
-    biological_replicates: Annotated[tuple[int, ...], BeforeValidator(_several)] = ()
+    biological_replicates: Annotated[tuple[int, ...], BeforeValidator(_as_list)] = ()
     file_size: int | None = None
     md5sum: Text = ""
     href: Text = ""
@@ -206,43 +206,43 @@ class _File(_Said):
     no_file_available: bool | None = None
 
 
-class _Dataset(_Said):
+class _Dataset(_PortalModel):
     path: Text = Field(default="", validation_alias="@id")
     accession: Accession
     status: Text = ""
     lab: Linked = _Linked()
 
 
-def _valid(model: type[M], body: object, of: str) -> M:
+def _validate(model: type[M], body: object, name: str) -> M:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        raise DataError(f"What the ENCODE portal says of {of} cannot be read: {first_problem(error)}.") from None
+        raise DataError(f"Cannot read the ENCODE portal's record of {name}: {first_problem(error)}.") from None
 
 
-def _file(portal: Portal, row: dict[str, Any]) -> PortalFile:
-    said = _valid(_File, row, row.get("@id", "a file"))
-    given = not (said.restricted or said.no_file_available)
-    place = said.cloud_metadata.url or (said.href and urljoin(f"{portal.url}/", said.href))
+def _to_file(portal: Portal, row: dict[str, Any]) -> PortalFile:
+    file = _validate(_File, row, row.get("@id", "a file"))
+    is_available = not (file.restricted or file.no_file_available)
+    url = file.cloud_metadata.url or (file.href and urljoin(f"{portal.url}/", file.href))
     return PortalFile(
-        accession=said.accession,
-        dataset=said.dataset.path,
-        status=said.status,
-        file_format=said.file_format,
-        output_type=said.output_type,
-        assembly=said.assembly,
-        assay=said.assay_title or said.assay_term_name,
-        biosample=said.biosample_ontology.term_name or said.simple_biosample_summary,
-        biosample_id=said.biosample_ontology.term,
-        target=said.target.factor or ", ".join(target.factor for target in said.targets),
-        lab=said.lab.title or _last(said.lab.path),
-        replicates=said.biological_replicates,
-        size=said.file_size or 0,
-        md5=said.md5sum or _hexadecimal(said.cloud_metadata.md5sum_base64),
-        url=place if given else "",
-        preferred=bool(said.preferred_default),
-        analysis=max((_pipeline(analysis.title) for analysis in said.analyses), default=()),
-        created=said.date_created,
+        accession=file.accession,
+        dataset=file.dataset.path,
+        status=file.status,
+        file_format=file.file_format,
+        output_type=file.output_type,
+        assembly=file.assembly,
+        assay=file.assay_title or file.assay_term_name,
+        biosample=file.biosample_ontology.term_name or file.simple_biosample_summary,
+        biosample_id=file.biosample_ontology.term,
+        target=file.target.factor or ", ".join(target.factor for target in file.targets),
+        lab=file.lab.title or _last_part(file.lab.path),
+        replicates=file.biological_replicates,
+        size=file.file_size or 0,
+        md5=file.md5sum or _hexadecimal(file.cloud_metadata.md5sum_base64),
+        url=url if is_available else "",
+        preferred=bool(file.preferred_default),
+        analysis=max((_pipeline(analysis.title) for analysis in file.analyses), default=()),
+        created=file.date_created,
     )
 
 
@@ -255,9 +255,9 @@ def _hexadecimal(md5_base64: str) -> str:
 
 def _pipeline(title: str) -> tuple[int, ...]:
     """`ENCODE4 v1.6.0 GRCh38` -> (4, 1, 6, 0)."""
-    found = _PIPELINE.search(title)
-    return tuple(int(number) for number in f"{found[1]}.{found[2] or 0}".split(".")) if found else ()
+    match = _PIPELINE.search(title)
+    return tuple(int(number) for number in f"{match[1]}.{match[2] or 0}".split(".")) if match else ()
 
 
-def _last(path: str) -> str:
+def _last_part(path: str) -> str:
     return path.strip("/").rpartition("/")[2]

@@ -1,1 +1,1 @@
-"""Where things are: chromosomes, loci, sequence, variants, genes. No torch, no Flask, no database."""
+"""Chromosomes, loci, sequence, variants and genes. Uses no torch, no Flask and no database."""

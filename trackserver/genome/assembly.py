@@ -1,11 +1,12 @@
-"""An assembly's ordered chromosomes, and the one place that knows how they lie on the absolute axis.
+"""An assembly's chromosomes, and their positions on HiGlass' absolute axis.
 
-HiGlass draws a genome as one axis: the chromosomes end to end in the assembly's order. Everything that is
-drawn goes through `Assembly.absolute` and `Assembly.segments`, so nothing can disagree about where a base is.
+HiGlass draws a genome as one axis: all chromosomes end to end, in the assembly's order. All drawing code converts
+positions with `Assembly.absolute` and `Assembly.segments`, so that it always agrees on where a base is.
 """
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from pathlib import Path
 from trackserver.errors import BadLocus, DataError, UnknownAssembly, UnknownChromosome
 from trackserver.genome.locus import Locus
 
-# The orders bioframe ships with the package: no network.
-KNOWN = ("hg38", "hg19", "mm10", "mm39", "sacCer3")
+# bioframe ships the chromosome sizes of these assemblies, so no network is needed.
+KNOWN_ASSEMBLIES = ("hg38", "hg19", "mm10", "mm39", "sacCer3")
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Part of a chromosome, and where its first base lies on the absolute axis."""
+    """Part of a chromosome, and the absolute position of its first base."""
 
     locus: Locus
     offset: int
@@ -66,8 +67,8 @@ class Assembly:
 
     @cached_property
     def _accessions(self) -> dict[str, str]:
-        """What else bioframe's tables call these chromosomes; empty where they have no such assembly."""
-        import bioframe  # late: it takes a second, for matplotlib comes with it
+        """Other names of these chromosomes in bioframe's tables; empty if bioframe does not know the assembly."""
+        import bioframe  # late, because it imports matplotlib, which takes a second
 
         try:
             table = bioframe.assembly_info(self.name, roles="all", units="all").seqinfo
@@ -81,34 +82,33 @@ class Assembly:
         }
 
     def resolve(self, chrom: str) -> str:
-        """The assembly's own name for a chromosome.
+        """Return the assembly's own name for a chromosome.
 
-        People and files also write `1`, `chr1` or `CHR1`; `M`, `MT`, `chrM` or `chrMT`; and, of the assemblies in
-        bioframe's tables, RefSeq's and GenBank's accessions (`NC_000001.11`, `CM000663.2`). The tables of other names
-        are made once for an assembly, the accessions when the first name is met that is none of the rest.
+        Also accepts `1`, `chr1` or `CHR1`; `M`, `MT`, `chrM` or `chrMT`; and, for assemblies that bioframe knows,
+        RefSeq and GenBank accessions (`NC_000001.11`, `CM000663.2`).
         """
         if chrom in self.chromsizes:
             return chrom
-        other = chrom.lower()
-        own = self._aliases.get(other) or self._accessions.get(other)
+        alias = chrom.lower()
+        own = self._aliases.get(alias) or self._accessions.get(alias)
         if own is None:
             raise UnknownChromosome(chrom, self.name, self.chroms)
         return own
 
     def check(self, locus: Locus) -> Locus:
-        """The same locus, known to lie on one of the chromosomes."""
+        """Return the locus with the assembly's own chromosome name, or raise BadLocus if it is not on a chromosome."""
         chrom = self.resolve(locus.chrom)
         size = self.chromsizes[chrom]
         if not 0 <= locus.start < locus.end <= size:
-            raise BadLocus(f"{locus} does not lie on {chrom}, which is {size:,} bp long in {self.name}.")
+            raise BadLocus(f"{locus} is not on {chrom}, which is {size:,} bp long in {self.name}.")
         return Locus(chrom, locus.start, locus.end)
 
     def absolute(self, chrom: str, position: int) -> int:
-        """Position on the absolute axis of a 0-based position on a chromosome."""
+        """Convert a 0-based position on a chromosome to a position on the absolute axis."""
         return self.offsets[self.resolve(chrom)] + position
 
     def segments(self, start: int, end: int) -> Iterator[Segment]:
-        """The chromosome parts that the absolute interval [start, end) covers, in order."""
+        """Yield the parts of chromosomes that the absolute interval [start, end) covers, in order."""
         first = max(bisect_right(self._begins, start) - 1, 0)
         for number in range(first, bisect_left(self._begins, end)):
             offset = self._begins[number]
@@ -121,26 +121,30 @@ class Assembly:
         return list(self.offsets.values())
 
 
-def from_chromsizes(name: str, path: Path) -> Assembly:
-    """Read `name<TAB>size` lines; a FASTA index (.fai) reads the same way."""
+def from_chromsizes(name: str, path: str | os.PathLike[str]) -> Assembly:
+    """Read an assembly from a file of `name<TAB>size` lines; a FASTA index (.fai) works as well."""
     try:
-        lines = [line.split("\t") for line in path.read_text().splitlines() if line.strip()]
+        lines = [line.split("\t") for line in Path(path).read_text().splitlines() if line.strip()]
         return from_pairs(name, ((fields[0], int(fields[1])) for fields in lines))
     except FileNotFoundError:
         raise DataError(f"There is no file {path}; give --chromsizes a file of 'name<TAB>size' lines.") from None
     except (IndexError, ValueError, UnicodeDecodeError):
-        raise DataError(f"{path} is not a chromsizes file: each line should read 'name<TAB>size'.") from None
+        raise DataError(f"{path} is not a chromsizes file: each line should be 'name<TAB>size'.") from None
 
 
 def from_pairs(name: str, pairs: Iterable[tuple[str, int]]) -> Assembly:
-    listed = list(pairs)
-    return Assembly(name, tuple(chrom for chrom, _ in listed), tuple(size for _, size in listed))
+    """Make an assembly from pairs of chromosome name and size."""
+    chroms, sizes = [], []
+    for chrom, size in pairs:
+        chroms.append(chrom)
+        sizes.append(size)
+    return Assembly(name, tuple(chroms), tuple(sizes))
 
 
-def known(name: str) -> Assembly:
-    """hg38, hg19, mm10, mm39 or sacCer3: the assembled chromosomes in their usual order (bioframe's tables)."""
-    if name not in KNOWN:
-        raise UnknownAssembly(name, KNOWN)
+def known_assembly(name: str) -> Assembly:
+    """Return hg38, hg19, mm10, mm39 or sacCer3: the assembled chromosomes in their usual order, from bioframe."""
+    if name not in KNOWN_ASSEMBLIES:
+        raise UnknownAssembly(name, KNOWN_ASSEMBLIES)
     import bioframe
 
     return from_pairs(name, bioframe.assembly_info(name).chromsizes.items())

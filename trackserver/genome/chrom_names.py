@@ -1,4 +1,4 @@
-"""Chromosomes as files name them, and whether they are an assembly's."""
+"""Match the chromosome names of files to those of an assembly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from trackserver.genome.assembly import Assembly
 
 
 class Chromosomes(dict[bytes, tuple[str, int]]):
-    """The assembly's name and size of each chromosome a file names, looked up once; size 0 for what it lacks."""
+    """The assembly's name and size for each chromosome name in a file; size 0 if the assembly lacks the chromosome.
+
+    Each name is looked up once.
+    """
 
     def __init__(self, assembly: Assembly):
         super().__init__()
@@ -25,17 +28,17 @@ class Chromosomes(dict[bytes, tuple[str, int]]):
         return self[own]
 
     def check(self, file: str) -> None:
-        """Raise `ChromosomesDoNotFit` if the assembly has none of them."""
+        """Raise `ChromosomesDoNotFit` if the assembly has none of the chromosomes looked up so far."""
         if not any(size for _, size in self.values()):
             raise ChromosomesDoNotFit(
-                f"{file} has nothing on a chromosome of {self.assembly.name}: the file has "
+                f"{file} has no data on any chromosome of {self.assembly.name}: the file has "
                 f"{listing(name for name, _ in self.values())}; {self.assembly.name} has "
-                f"{listing(self.assembly.chroms)}. Was it made on another assembly?"
+                f"{listing(self.assembly.chroms)}. Was it made with another assembly?"
             )
 
 
 def own_names(chroms: Iterable[str], assembly: Assembly) -> dict[str, str]:
-    """The assembly's chromosome name -> the file's own (`1` for `chr1`); what the assembly lacks is left out."""
+    """Map the assembly's chromosome names to the file's (`chr1` to `1`); other chromosomes of the file are left out."""
     names: dict[str, str] = {}
     for own in chroms:
         try:
@@ -46,16 +49,16 @@ def own_names(chroms: Iterable[str], assembly: Assembly) -> dict[str, str]:
 
 
 def check_sizes(name: str, sizes: Mapping[str, int], assembly: Assembly) -> None:
-    """Raise `ChromosomesDoNotFit` unless a file shares chromosomes with the assembly, all of equal size."""
+    """Raise `ChromosomesDoNotFit` unless a file and the assembly share chromosomes, and these have the same sizes."""
     names = own_names(sizes, assembly)
     if not names:
         raise ChromosomesDoNotFit(
             f"{name} has no chromosome of {assembly.name}: the file has {listing(sizes)}; "
-            f"{assembly.name} has {listing(assembly.chroms)}. Was it made on another assembly?"
+            f"{assembly.name} has {listing(assembly.chroms)}. Was it made with another assembly?"
         )
     for chrom, own in names.items():
         if sizes[own] != assembly.chromsizes[chrom]:
             raise ChromosomesDoNotFit(
-                f"{name} was not made on {assembly.name}: its {own} is {sizes[own]:,} bp long, "
-                f"in {assembly.name} it is {assembly.chromsizes[chrom]:,}."
+                f"{name} was not made with {assembly.name}: its {own} is {sizes[own]:,} bp long, "
+                f"but in {assembly.name} it is {assembly.chromsizes[chrom]:,} bp long."
             )

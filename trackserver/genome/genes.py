@@ -1,7 +1,8 @@
-"""Gene models from UCSC's refGene table, GTF or GFF3: search by name, start sites, exons, the nearest gene."""
+"""Gene models from UCSC's refGene table, GTF or GFF3: read them, search by name, find overlapping or nearest genes."""
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
 from bisect import bisect_left
@@ -14,13 +15,13 @@ from urllib.parse import unquote
 from trackserver.errors import DataError
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.chrom_names import Chromosomes
-from trackserver.genome.gzip_text import opened
+from trackserver.genome.gzip_text import open_text
 from trackserver.genome.locus import Locus
 
 
 @dataclass(frozen=True)
 class Gene:
-    """A gene by its longest transcript; positions 0-based half-open, as in refGene."""
+    """A gene, represented by its longest transcript; positions are 0-based half-open, as in refGene."""
 
     name: str
     transcript: str
@@ -38,7 +39,7 @@ class Gene:
 
     @property
     def exons(self) -> tuple[Locus, ...]:
-        """Its exons, by place."""
+        """The exons, sorted by position."""
         pairs = zip(self.exon_starts, self.exon_ends, strict=True)
         return tuple(Locus(self.locus.chrom, start, end) for start, end in pairs)
 
@@ -48,7 +49,7 @@ class Gene:
 
 
 class Genes:
-    """The genes of an assembly, one entry a gene and chromosome, sorted by place."""
+    """The genes of an assembly, one entry per gene and chromosome, sorted by position."""
 
     def __init__(self, assembly: Assembly, genes: list[Gene]):
         self.assembly = assembly
@@ -57,11 +58,11 @@ class Genes:
         self._by_chrom: dict[str, list[Gene]] = {chrom: [] for chrom in assembly.chroms}
         for gene in self._genes:
             self._by_chrom[gene.locus.chrom].append(gene)
-        self._starts = {chrom: [gene.locus.start for gene in held] for chrom, held in self._by_chrom.items()}
-        self._longest = {
-            chrom: max((len(gene.locus) for gene in held), default=0) for chrom, held in self._by_chrom.items()
+        self._starts = {chrom: [gene.locus.start for gene in on_chrom] for chrom, on_chrom in self._by_chrom.items()}
+        self._max_length = {
+            chrom: max((len(gene.locus) for gene in on_chrom), default=0) for chrom, on_chrom in self._by_chrom.items()
         }
-        self._lower = [(gene.name.lower(), gene) for gene in self._genes]
+        self._lower_names = [(gene.name.lower(), gene) for gene in self._genes]
 
     def __len__(self) -> int:
         return len(self._genes)
@@ -69,56 +70,60 @@ class Genes:
     def __iter__(self) -> Iterator[Gene]:
         return iter(self._genes)
 
-    def named(self, name: str) -> Gene | None:
-        """The gene of exactly this name, whatever its case."""
-        wanted = name.lower()
-        return next((gene for lower, gene in self._lower if lower == wanted), None)
+    def by_name(self, name: str) -> Gene | None:
+        """Return the gene with exactly this name, ignoring case."""
+        query = name.lower()
+        return next((gene for lower, gene in self._lower_names if lower == query), None)
 
-    def search(self, text: str, most: int = 10) -> list[Gene]:
-        """Genes whose name holds the text: exact first, then beginnings, then the rest, shorter names first."""
-        wanted = text.lower()
-        if not wanted:
+    def search(self, text: str, limit: int = 10) -> list[Gene]:
+        """Find genes whose name contains the text: exact matches first, then prefixes, then others, shorter first."""
+        query = text.lower()
+        if not query:
             return []
-        hits = [(lower != wanted, not lower.startswith(wanted), len(lower), lower, number)
-                for number, (lower, _) in enumerate(self._lower) if wanted in lower]  # fmt: skip
-        return [self._genes[hit[-1]] for hit in sorted(hits)[:most]]
+        hits = [(lower != query, not lower.startswith(query), len(lower), lower, number)
+                for number, (lower, _) in enumerate(self._lower_names) if query in lower]  # fmt: skip
+        return [self._genes[hit[-1]] for hit in sorted(hits)[:limit]]
 
-    def within(self, locus: Locus) -> list[Gene]:
-        """Genes that overlap a locus, by place."""
-        held = self._by_chrom[locus.chrom]
-        first = bisect_left(self._starts[locus.chrom], locus.start - self._longest[locus.chrom])
+    def overlapping(self, locus: Locus) -> list[Gene]:
+        """Return the genes that overlap a locus, sorted by position."""
+        on_chrom = self._by_chrom[locus.chrom]
+        first = bisect_left(self._starts[locus.chrom], locus.start - self._max_length[locus.chrom])
         last = bisect_left(self._starts[locus.chrom], locus.end)
-        return [gene for gene in held[first:last] if gene.locus.end > locus.start]
+        return [gene for gene in on_chrom[first:last] if gene.locus.end > locus.start]
 
     def nearest(self, chrom: str, position: int) -> tuple[Gene, int] | None:
-        """The gene whose TSS is nearest to a 0-based position, and the distance in bp; None on a bare chromosome."""
-        held = self._by_chrom[chrom]
-        if not held:
+        """Find the gene whose TSS is nearest to a 0-based position; None if the chromosome has no genes.
+
+        Returns the gene and the distance in bp.
+        """
+        on_chrom = self._by_chrom[chrom]
+        if not on_chrom:
             return None
-        gene = min(held, key=lambda g: (abs(g.tss - position), g.name))
+        gene = min(on_chrom, key=lambda g: (abs(g.tss - position), g.name))
         return gene, abs(gene.tss - position)
 
 
-def read_genes(path: Path, assembly: Assembly) -> Genes:
-    """Genes of a refGene table, a GTF or a GFF3 (GENCODE's, Ensembl's, RefSeq's), plain or gzip, told by its content.
+def read_genes(path: str | os.PathLike[str], assembly: Assembly) -> Genes:
+    """Read genes from a refGene table, a GTF or a GFF3 (GENCODE, Ensembl, RefSeq), plain or gzip.
 
-    One gene is its longest transcript, of equally long ones the first by name; transcripts on chromosomes that the
-    assembly lacks are left out.
+    The format is detected from the content. Each gene is represented by its longest transcript; among equally long
+    transcripts, by the first in order of name. Transcripts on chromosomes that the assembly lacks are left out.
 
     Raises
     ------
     DataError
-        It is none of these, or one of its lines, which is named, cannot be read or lies beyond its chromosome.
+        The file has another format, or a line cannot be read or lies beyond its chromosome; the error names the line.
     ChromosomesDoNotFit
-        It has no chromosome of the assembly.
+        The file has no chromosome of the assembly.
     """
-    with opened(path) as file:
-        read = _reader(path.name, file)
+    path = Path(path)
+    with open_text(path) as file:
+        read = _detect_reader(path.name, file)
     return read(path, assembly)
 
 
-def _reader(name: str, file: IO[bytes]) -> Callable[[Path, Assembly], Genes]:
-    """The reader for a file that begins like this."""
+def _detect_reader(name: str, file: IO[bytes]) -> Callable[[Path, Assembly], Genes]:
+    """Choose the reader by the file's first lines."""
     for line in file:
         if line.startswith(b"##gff-version") and b"3" in line:
             return read_gff3
@@ -130,12 +135,12 @@ def _reader(name: str, file: IO[bytes]) -> Callable[[Path, Assembly], Genes]:
         if len(fields) > _SYMBOL and fields[_TX_START].isdigit():
             return read_refgene
         break
-    raise DataError(f"{name} is no table of genes; give UCSC's refGene.txt.gz, a GTF or a GFF3 (GENCODE, Ensembl).")
+    raise DataError(f"{name} is not a gene table; give UCSC's refGene.txt.gz, a GTF or a GFF3 (GENCODE, Ensembl).")
 
 
-def _each_line(path: Path, read: Callable[[list[bytes]], None]) -> None:
-    """Hand over the columns of every line but comments; what is wrong with them is told with the line's number."""
-    with opened(path) as lines:
+def _read_lines(path: Path, read: Callable[[list[bytes]], None]) -> None:
+    """Call `read` with the columns of every line except comments; errors get the line's number."""
+    with open_text(path) as lines:
         for number, line in enumerate(lines, 1):
             if line.startswith(b"#"):
                 if line.startswith(b"##FASTA"):  # a GFF3 may end with the sequence
@@ -147,45 +152,46 @@ def _each_line(path: Path, read: Callable[[list[bytes]], None]) -> None:
                     raise DataError(f"{path.name}, line {number}: {error}.") from None
 
 
-def _stretch(begin: bytes, end: bytes, counted_from: int, chrom: str, size: int) -> tuple[int, int]:
-    """Two columns as 0-based positions on a chromosome of this size."""
+def _interval(begin: bytes, end: bytes, counted_from: int, chrom: str, size: int) -> tuple[int, int]:
+    """Parse the start and end columns as 0-based positions, and check them against the chromosome's size."""
     try:
         start, stop = int(begin) - counted_from, int(end)
     except ValueError:
         start, stop = -1, -1
     if not 0 <= start <= stop:
-        raise ValueError(f"'{begin.decode()}' to '{end.decode()}' is no stretch of a chromosome")
+        raise ValueError(f"'{begin.decode()}' to '{end.decode()}' is not an interval on a chromosome")
     if stop > size:
         raise ValueError(
-            f"a gene ends at {stop:,}, beyond {chrom}, which is {size:,} bp long here; was it made on another assembly?"
+            f"a gene ends at {stop:,}, beyond {chrom}, which is {size:,} bp long here; "
+            "was the file made with another assembly?"
         )
     return start, stop
 
 
 # --- refGene ---------------------------------------------------------------------------------------------------------
 
-# Columns that are read, https://genome.ucsc.edu/cgi-bin/hgTables
+# Columns, see https://genome.ucsc.edu/cgi-bin/hgTables
 _NAME, _CHROM, _STRAND, _TX_START, _TX_END, _CDS_START, _CDS_END, _EXON_STARTS, _EXON_ENDS, _SYMBOL = (
     1, 2, 3, 4, 5, 6, 7, 9, 10, 12,
 )  # fmt: skip
 
 
-def read_refgene(path: Path, assembly: Assembly) -> Genes:
-    """Genes of a UCSC refGene table, one a symbol and chromosome; see `read_genes`."""
-    chroms = Chromosomes(assembly)
+def read_refgene(path: str | os.PathLike[str], assembly: Assembly) -> Genes:
+    """Read genes from a UCSC refGene table, one per symbol and chromosome; see `read_genes`."""
+    path, chroms = Path(path), Chromosomes(assembly)
     longest: dict[tuple[str, bytes], tuple[tuple[int, bytes], list[bytes]]] = {}
 
     def read(fields: list[bytes]) -> None:
         if len(fields) <= _SYMBOL:
-            raise ValueError(f"this is not a UCSC refGene table: it has {len(fields)} tab-separated columns, not 16")
+            raise ValueError(f"not a UCSC refGene table: the line has {len(fields)} tab-separated columns, not 16")
         chrom, size = chroms[fields[_CHROM]]
         if size:
-            start, end = _stretch(fields[_TX_START], fields[_TX_END], 0, chrom, size)
+            start, end = _interval(fields[_TX_START], fields[_TX_END], 0, chrom, size)
             gene, rank = (chrom, fields[_SYMBOL]), (start - end, fields[_NAME])
             if gene not in longest or rank < longest[gene][0]:
                 longest[gene] = rank, fields
 
-    _each_line(path, read)
+    _read_lines(path, read)
     chroms.check(path.name)
     return Genes(assembly, [_refgene_gene(chrom, fields) for (chrom, _), (_, fields) in longest.items()])
 
@@ -209,8 +215,8 @@ def _integers(text: bytes) -> tuple[int, ...]:
 
 # --- GTF and GFF3 ----------------------------------------------------------------------------------------------------
 
-_EXON, _CODING = b"exon", (b"CDS", b"stop_codon")  # GTF counts the stop codon apart, GFF3 and refGene within
-_CHILDLESS = (b"UTR", b"five_prime_UTR", b"three_prime_UTR", b"start_codon", b"intron")  # GFF3 has a line each
+_EXON, _CODING = b"exon", (b"CDS", b"stop_codon")  # GTF lists the stop codon separately, GFF3 and refGene in the CDS
+_CHILDLESS = (b"UTR", b"five_prime_UTR", b"three_prime_UTR", b"start_codon", b"intron")  # GFF3 features without parts
 _TRANSCRIPT_ID, _GENE_ID = re.compile(rb'transcript_id "([^"]+)"'), re.compile(rb'gene_id "([^"]+)"')
 _GENE_NAME = re.compile(rb'gene(?:_name)? "([^"]+)"')
 _PARENT, _ID = re.compile(rb"Parent=([^;\s]+)"), re.compile(rb"(?:^|;) ?ID=([^;\s]+)")
@@ -219,7 +225,7 @@ _NAMES = tuple(re.compile(rb"(?:^|;) ?" + key + rb"=([^;\r\n]+)") for key in (b"
 
 @dataclass(slots=True)
 class _Transcript:
-    """A transcript as its lines come by: `exons` and `coding` are starts and ends by turns."""
+    """A transcript, filled line by line: `exons` and `coding` alternate start, end, start, end."""
 
     strand: bytes
     gene: bytes
@@ -233,37 +239,37 @@ class _Transcript:
 
 
 class _Transcripts:
-    """Collects exons line by line; of a file of millions of lines some hundred bytes a transcript are kept."""
+    """Collects exons line by line, in a few hundred bytes per transcript."""
 
     def __init__(self, assembly: Assembly):
         self.assembly, self.chroms = assembly, Chromosomes(assembly)
-        # By chromosome, for names come twice where X and Y are alike.
-        self.held: dict[tuple[str, bytes], _Transcript] = {}
+        # Keyed by chromosome too, because pseudoautosomal genes have the same id on X and Y.
+        self.transcripts: dict[tuple[str, bytes], _Transcript] = {}
 
     def add(self, fields: list[bytes], transcript_id: bytes) -> _Transcript | None:
-        """Note an exon or a piece of a coding sequence; a transcript that is new is returned."""
+        """Add an exon or a piece of a coding sequence; returns its transcript if that is new, else None."""
         chrom, size = self.chroms[fields[0]]
         if not size:
             return None
-        start, end = _stretch(fields[3], fields[4], 1, chrom, size)
-        found = self.held.get((chrom, transcript_id))
-        transcript = found or _Transcript(fields[6], b"", b"", array("I"), array("I"))
+        start, end = _interval(fields[3], fields[4], 1, chrom, size)
+        known = self.transcripts.get((chrom, transcript_id))
+        transcript = known or _Transcript(fields[6], b"", b"", array("I"), array("I"))
         (transcript.exons if fields[2] == _EXON else transcript.coding).extend((start, end))
-        if found:
+        if known:
             return None
-        self.held[chrom, transcript_id] = transcript
+        self.transcripts[chrom, transcript_id] = transcript
         return transcript
 
     def genes(self, file: str) -> Genes:
-        """Each gene by its longest transcript."""
+        """Return the genes, each represented by its longest transcript."""
         self.chroms.check(file)
         longest: dict[tuple[str, bytes], tuple[int, bytes]] = {}
-        for (chrom, transcript_id), transcript in self.held.items():
+        for (chrom, transcript_id), transcript in self.transcripts.items():
             start, end = transcript.span()
             rank = start - end, transcript_id
             longest[chrom, transcript.gene] = min(rank, longest.get((chrom, transcript.gene), rank))
-        kept = [(chrom, transcript_id) for (chrom, _), (_, transcript_id) in longest.items()]
-        return Genes(self.assembly, [_gff_gene(*key, self.held[key]) for key in kept])
+        keys = [(chrom, transcript_id) for (chrom, _), (_, transcript_id) in longest.items()]
+        return Genes(self.assembly, [_gff_gene(*key, self.transcripts[key]) for key in keys])
 
 
 def _gff_gene(chrom: str, transcript_id: bytes, transcript: _Transcript) -> Gene:
@@ -271,8 +277,8 @@ def _gff_gene(chrom: str, transcript_id: bytes, transcript: _Transcript) -> Gene
     parts = transcript.exons or transcript.coding
     exons = sorted(zip(parts[::2], parts[1::2], strict=True))
     return Gene(
-        name=_plain(transcript.name),
-        transcript=_plain(transcript_id),
+        name=_plain_name(transcript.name),
+        transcript=_plain_name(transcript_id),
         locus=Locus(chrom, start, end),
         strand="-" if transcript.strand == b"-" else "+",
         cds_start=min(transcript.coding, default=end),
@@ -282,40 +288,40 @@ def _gff_gene(chrom: str, transcript_id: bytes, transcript: _Transcript) -> Gene
     )
 
 
-def _plain(name: bytes) -> str:
-    """`gene:ENSG00000162367` and `rna-NM_003189.6` without what only tells the kind; %2C as a comma."""
+def _plain_name(name: bytes) -> str:
+    """Strip the type prefix from names such as `gene:ENSG00000162367` and `rna-NM_003189.6`, and unquote %2C."""
     return re.sub(r"^(gene|transcript|rna)[:-]", "", unquote(name.decode("utf-8", "replace")))
 
 
 def _is_part(fields: list[bytes]) -> bool:
-    """Whether a line of a GTF or GFF3 is an exon or a piece of a coding sequence."""
+    """Return whether a line of a GTF or GFF3 is an exon or a piece of a coding sequence."""
     if len(fields) != 9:
-        raise ValueError(f"it has {len(fields)} tab-separated columns, not nine")
+        raise ValueError(f"it has {len(fields)} tab-separated columns instead of nine")
     return fields[2] == _EXON or fields[2] in _CODING
 
 
-def read_gtf(path: Path, assembly: Assembly) -> Genes:
-    """Genes of a GTF, by `gene_id`; see `read_genes`."""
-    transcripts = _Transcripts(assembly)
+def read_gtf(path: str | os.PathLike[str], assembly: Assembly) -> Genes:
+    """Read genes from a GTF, grouping transcripts by `gene_id`; see `read_genes`."""
+    path, transcripts = Path(path), _Transcripts(assembly)
 
     def read(fields: list[bytes]) -> None:
         if not _is_part(fields):
             return
-        found = _TRANSCRIPT_ID.search(fields[8])
-        if not found:
+        transcript_id = _TRANSCRIPT_ID.search(fields[8])
+        if not transcript_id:
             raise ValueError("it has no transcript_id")
-        if new := transcripts.add(fields, found[1]):
+        if transcript := transcripts.add(fields, transcript_id[1]):
             gene, name = _GENE_ID.search(fields[8]), _GENE_NAME.search(fields[8])
-            new.gene = gene[1] if gene else found[1]
-            new.name = name[1] if name else new.gene
+            transcript.gene = gene[1] if gene else transcript_id[1]
+            transcript.name = name[1] if name else transcript.gene
 
-    _each_line(path, read)
+    _read_lines(path, read)
     return transcripts.genes(path.name)
 
 
-def read_gff3(path: Path, assembly: Assembly) -> Genes:
-    """Genes of a GFF3, each the parent of its transcripts; see `read_genes`."""
-    transcripts = _Transcripts(assembly)
+def read_gff3(path: str | os.PathLike[str], assembly: Assembly) -> Genes:
+    """Read genes from a GFF3, where a gene is the parent of its transcripts; see `read_genes`."""
+    path, transcripts = Path(path), _Transcripts(assembly)
     parents: dict[bytes, bytes] = {}
     names: dict[bytes, bytes] = {}
 
@@ -324,14 +330,14 @@ def read_gff3(path: Path, assembly: Assembly) -> Genes:
             if parent := _PARENT.search(fields[8]):
                 for transcript_id in parent[1].split(b","):
                     transcripts.add(fields, transcript_id)
-        elif fields[2] not in _CHILDLESS and (found := _ID.search(fields[8])):
+        elif fields[2] not in _CHILDLESS and (feature_id := _ID.search(fields[8])):
             if parent := _PARENT.search(fields[8]):
-                parents[found[1]] = parent[1].split(b",")[0]
+                parents[feature_id[1]] = parent[1].split(b",")[0]
             elif name := next((match for key in _NAMES if (match := key.search(fields[8]))), None):
-                names[found[1]] = name[1]
+                names[feature_id[1]] = name[1]
 
-    _each_line(path, read)
-    for (_, transcript_id), transcript in transcripts.held.items():
+    _read_lines(path, read)
+    for (_, transcript_id), transcript in transcripts.transcripts.items():
         transcript.gene = parents.get(transcript_id, transcript_id)
         transcript.name = names.get(transcript.gene, transcript.gene)
     return transcripts.genes(path.name)

@@ -1,9 +1,10 @@
-"""Sets of intervals (repeats, a blacklist, folds, peaks): does a locus touch any, how much of it, which."""
+"""Sets of intervals, such as repeats, a blacklist or peaks: overlap with a locus, and set operations."""
 
 from __future__ import annotations
 
+import os
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,19 +15,19 @@ from numpy.typing import NDArray
 from trackserver.errors import DataError, InvalidRequest
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.chrom_names import Chromosomes
-from trackserver.genome.gzip_text import opened
+from trackserver.genome.gzip_text import open_text
 from trackserver.genome.locus import Locus
 
 Positions = NDArray[np.int64]
-_NOT_ROWS = (b"#", b"track", b"browser")
+_HEADER_PREFIXES = (b"#", b"track", b"browser")
 
 
 @dataclass(frozen=True, eq=False)
-class _Stretch:
-    """The intervals of a chromosome, by start, and what they cover together.
+class _ChromRegions:
+    """The intervals of one chromosome, sorted by start, and the same intervals merged.
 
-    `starts`, `ends`, `names` (n,); `reach` (n,) is the furthest end up to each; `begins`, `stops` (m,) the merged
-    intervals, disjoint, and `covered` (m + 1,) the bases of those before each.
+    `starts`, `ends`, `names` (n,) are the intervals, and `reach` (n,) the largest end so far. `begins`, `stops` (m,)
+    are the merged intervals, which are disjoint, and `covered` (m + 1,) is the number of bases in those before each.
     """
 
     starts: Positions
@@ -38,7 +39,7 @@ class _Stretch:
     covered: Positions
 
     def bases_before(self, positions: Positions) -> Positions:
-        """How many of the bases before each 0-based position are covered."""
+        """Count the covered bases before each 0-based position."""
         number = np.searchsorted(self.begins, positions)
         beyond = np.maximum(self.stops[number - 1] - positions, 0)
         return np.where(number > 0, self.covered[number] - beyond, 0)
@@ -47,109 +48,129 @@ class _Stretch:
 class Regions:
     """Intervals on an assembly's chromosomes, each with a name where the file gives one."""
 
-    def __init__(self, stretches: dict[str, _Stretch], names: tuple[str, ...]):
-        self._stretches, self._names = stretches, names
+    def __init__(self, by_chrom: dict[str, _ChromRegions], names: tuple[str, ...]):
+        self._by_chrom, self._names = by_chrom, names
 
     @classmethod
-    def read(cls, path: Path, assembly: Assembly) -> Regions:
-        """Intervals of a BED (or narrowPeak and the like), plain or gzip; the fourth column names them.
+    def read(cls, path: str | os.PathLike[str], assembly: Assembly) -> Regions:
+        """Read a BED file (or narrowPeak and the like), plain or gzip; the fourth column gives the names.
 
-        Intervals on chromosomes that the assembly lacks are left out. About 40 bytes an interval are kept.
+        Intervals on chromosomes that the assembly lacks are left out. Each interval takes about 40 bytes of memory.
 
         Raises
         ------
         DataError
-            A line, which is named, is no BED line, or lies beyond its chromosome.
+            A line is not a BED line or lies beyond its chromosome; the error gives its number.
         ChromosomesDoNotFit
-            It has no chromosome of the assembly.
+            The file has no chromosome of the assembly.
         """
+        path = Path(path)
         chroms, names = Chromosomes(assembly), {b"": 0}
-        held = {chrom: array("q") for chrom in assembly.chroms}
-        with opened(path) as lines:
-            for number, line in enumerate(lines, 1):
-                if line.startswith(_NOT_ROWS) or line.isspace():
-                    continue
-                fields = line.split(b"\t", 4) if b"\t" in line else line.split(None, 4)
-                try:
-                    chrom, start, end = _interval(fields, chroms)
-                except ValueError as error:
-                    raise DataError(f"{path.name}, line {number}: {error}.") from None
-                if start < end and chrom in held:
-                    name = fields[3].strip() if len(fields) > 3 else b""
-                    held[chrom].extend((start, end, names.setdefault(name, len(names))))
+        rows = {chrom: array("q") for chrom in assembly.chroms}
+        for number, fields in read_bed_lines(path):
+            chrom, start, end = _interval_on(chroms, path, number, fields)
+            if start < end and chrom in rows:
+                name = fields[3].strip() if len(fields) > 3 else b""
+                rows[chrom].extend((start, end, names.setdefault(name, len(names))))
         if chroms:
             chroms.check(path.name)
-        stretches = {
-            chrom: _stretch(np.frombuffer(rows, np.int64).reshape(-1, 3)) for chrom, rows in held.items() if rows
-        }
-        return cls(stretches, tuple(name.decode("utf-8", "replace") for name in names))
+        by_chrom = {chrom: _merge(np.frombuffer(flat, np.int64).reshape(-1, 3)) for chrom, flat in rows.items() if flat}
+        return cls(by_chrom, tuple(name.decode("utf-8", "replace") for name in names))
 
     def __len__(self) -> int:
-        return sum(len(held.starts) for held in self._stretches.values())
+        return sum(len(on_chrom.starts) for on_chrom in self._by_chrom.values())
 
     def touches(self, locus: Locus) -> bool:
-        """Whether any base of the locus lies in one of the intervals."""
+        """Return whether any base of the locus is in an interval."""
         return self.overlap(locus) > 0
 
     def overlap(self, locus: Locus) -> int:
-        """How many bases of the locus lie in the intervals; one that several cover counts once."""
-        held = self._stretches.get(locus.chrom)
-        return int(np.diff(held.bases_before(np.array([locus.start, locus.end])))[0]) if held else 0
+        """Count the bases of the locus that are in at least one interval."""
+        on_chrom = self._by_chrom.get(locus.chrom)
+        return int(np.diff(on_chrom.bases_before(np.array([locus.start, locus.end])))[0]) if on_chrom else 0
 
     def names(self, locus: Locus) -> tuple[str, ...]:
-        """The names of the intervals that touch the locus, each once, in order of place; those without one left out."""
-        held = self._stretches.get(locus.chrom)
-        if not held:
+        """Return the names of the intervals that overlap the locus, each once, sorted by position."""
+        on_chrom = self._by_chrom.get(locus.chrom)
+        if not on_chrom:
             return ()
-        first = int(np.searchsorted(held.reach, locus.start, side="right"))
-        last = int(np.searchsorted(held.starts, locus.end))
-        touching = held.names[first:last][held.ends[first:last] > locus.start]
-        return tuple(self._names[number] for number in dict.fromkeys(touching.tolist()) if number)
+        first = int(np.searchsorted(on_chrom.reach, locus.start, side="right"))
+        last = int(np.searchsorted(on_chrom.starts, locus.end))
+        overlapping = on_chrom.names[first:last][on_chrom.ends[first:last] > locus.start]
+        return tuple(self._names[number] for number in dict.fromkeys(overlapping.tolist()) if number)
 
     def loci(self, chrom: str) -> list[Locus]:
-        """What the intervals cover of a chromosome, merged, in order."""
-        held = self._stretches.get(chrom)
-        pairs = zip(held.begins.tolist(), held.stops.tolist(), strict=True) if held else ()
+        """Return the merged intervals of a chromosome, in order."""
+        on_chrom = self._by_chrom.get(chrom)
+        pairs = zip(on_chrom.begins.tolist(), on_chrom.stops.tolist(), strict=True) if on_chrom else ()
         return [Locus(chrom, start, end) for start, end in pairs]
 
 
 def covered_bases(starts: Positions, ends: Positions, edges: Positions) -> Positions:
-    """(len(edges) - 1,) how many bases between neighbouring edges lie in intervals, which may overlap, in any order."""
+    """Count the bases between neighbouring edges that are in at least one interval, (len(edges) - 1,).
+
+    The intervals may overlap and come in any order.
+    """
     if not len(starts):
         return np.zeros(len(edges) - 1, np.int64)
-    return np.diff(_stretch(np.stack([starts, ends, np.zeros_like(starts)], axis=1)).bases_before(edges))
+    return np.diff(_merge(np.stack([starts, ends, np.zeros_like(starts)], axis=1)).bases_before(edges))
 
 
-def _interval(fields: list[bytes], chroms: Chromosomes) -> tuple[str, int, int]:
-    """Chromosome, start and end of a BED line."""
+def read_bed_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[bytes]]]:
+    """Read a BED file, plain or gzip: the number of each line that is no header, and its first four columns or more.
+
+    Columns are separated by tabs, or by spaces where a line has no tab.
+    """
+    with open_text(Path(path)) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.startswith(_HEADER_PREFIXES) and not line.isspace():
+                yield number, line.split(b"\t", 4) if b"\t" in line else line.split(None, 4)
+
+
+def bed_positions(path: str | os.PathLike[str], number: int, fields: list[bytes]) -> tuple[int, int]:
+    """Return the start and the end of a BED line; raise DataError, which names the line, if it has none."""
     try:
         start, end = int(fields[1]), int(fields[2])
     except (IndexError, ValueError):
         start, end = -1, -1
     if not 0 <= start <= end:
-        raise ValueError("a BED line reads 'chrom<TAB>start<TAB>end', positions counted from 0")
+        raise DataError(
+            f"{Path(path).name}, line {number}: a BED line should be 'chrom<TAB>start<TAB>end', with positions counted "
+            "from 0."
+        )
+    return start, end
+
+
+def _interval_on(chroms: Chromosomes, path: Path, number: int, fields: list[bytes]) -> tuple[str, int, int]:
+    """Return chromosome, start and end of a BED line, which must not lie beyond its chromosome."""
+    start, end = bed_positions(path, number, fields)
     chrom, size = chroms[fields[0]]
     if size and end > size:
-        raise ValueError(f"it ends at {end:,}, beyond {chrom}, which is {size:,} bp long here; is it another assembly?")
+        raise DataError(
+            f"{path.name}, line {number}: it ends at {end:,}, beyond {chrom}, which is {size:,} bp long here; is it "
+            "from another assembly?"
+        )
     return chrom, start, end
 
 
-def _stretch(rows: Positions) -> _Stretch:
-    """A chromosome's intervals from rows (n, 3) of start, end and name."""
+def _merge(rows: Positions) -> _ChromRegions:
+    """Sort and merge a chromosome's intervals, given as rows (n, 3) of start, end and name."""
     starts, ends, names = rows[np.lexsort((rows[:, 1], rows[:, 0]))].T
     reach = np.maximum.accumulate(ends)
     first = np.flatnonzero(np.r_[True, starts[1:] > reach[:-1]])
     begins, stops = starts[first], reach[np.r_[first[1:] - 1, len(reach) - 1]]
     covered = np.r_[0, np.cumsum(stops - begins)]
-    return _Stretch(*(np.ascontiguousarray(part) for part in (starts, ends, names, reach, begins, stops, covered)))
+    columns = (starts, ends, names, reach, begins, stops, covered)
+    return _ChromRegions(*(np.ascontiguousarray(column) for column in columns))
 
 
 def whole_genome(assembly: Assembly) -> list[Locus]:
+    """Return every chromosome as one locus."""
     return [Locus(chrom, 0, size) for chrom, size in assembly.chromsizes.items()]
 
 
 def on_bins(regions: Iterable[Locus], assembly: Assembly, bin_width: int) -> list[Locus]:
-    """Regions widened to whole bins, sorted in the assembly's order, touching ones merged."""
+    """Extend regions to whole bins, sort them in the assembly's order and merge those that touch."""
     order = {chrom: number for number, chrom in enumerate(assembly.chroms)}
     widened = sorted(
         (order[region.chrom], region.start // bin_width * bin_width, -(-region.end // bin_width) * bin_width)
@@ -166,22 +187,22 @@ def on_bins(regions: Iterable[Locus], assembly: Assembly, bin_width: int) -> lis
 
 
 def intersection(one: Sequence[Locus], other: Sequence[Locus], assembly: Assembly) -> list[Locus]:
-    """What lies in both, of regions each of which is sorted and disjoint."""
+    """Return the intersection of two lists of sorted, disjoint regions."""
     order = {chrom: number for number, chrom in enumerate(assembly.chroms)}
-    found, i, j = [], 0, 0
+    common, i, j = [], 0, 0
     while i < len(one) and j < len(other):
         a, b = one[i], other[j]
         if a.chrom == b.chrom and max(a.start, b.start) < min(a.end, b.end):
-            found.append(Locus(a.chrom, max(a.start, b.start), min(a.end, b.end)))
+            common.append(Locus(a.chrom, max(a.start, b.start), min(a.end, b.end)))
         if (order[a.chrom], a.end) <= (order[b.chrom], b.end):
             i += 1
         else:
             j += 1
-    return found
+    return common
 
 
 def difference(regions: Sequence[Locus], holes: Sequence[Locus], assembly: Assembly) -> list[Locus]:
-    """What of the regions lies in none of the holes."""
+    """Return the parts of the regions that are in none of the holes."""
     ends = {chrom: [Locus(chrom, 0, 0), Locus(chrom, size, size)] for chrom, size in assembly.chromsizes.items()}
     for hole in holes:
         ends[hole.chrom].insert(-1, hole)
@@ -194,33 +215,23 @@ def difference(regions: Sequence[Locus], holes: Sequence[Locus], assembly: Assem
     return intersection(regions, between, assembly)
 
 
-def joined(regions: Iterable[Locus], gap: int) -> list[Locus]:
-    """The regions, those together between which less than `gap` bp lie."""
-    found: list[Locus] = []
+def merge_nearby(regions: Iterable[Locus], gap: int) -> list[Locus]:
+    """Merge regions that are less than `gap` bp apart; the regions must be sorted."""
+    merged: list[Locus] = []
     for region in regions:
-        if found and found[-1].chrom == region.chrom and region.start - found[-1].end < gap:
-            found[-1] = Locus(region.chrom, found[-1].start, region.end)
+        if merged and merged[-1].chrom == region.chrom and region.start - merged[-1].end < gap:
+            merged[-1] = Locus(region.chrom, merged[-1].start, region.end)
         else:
-            found.append(region)
-    return found
+            merged.append(region)
+    return merged
 
 
-def read_bed(path: Path, assembly: Assembly) -> list[Locus]:
-    """The first three columns of a BED file, checked against the assembly."""
-    regions = []
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as BED: {error}.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith(("#", "track", "browser")):
-            continue
-        fields = line.split("\t")
-        try:
-            locus = Locus(fields[0], int(fields[1]), int(fields[2]))
-        except (IndexError, ValueError):
-            raise DataError(f"{path}, line {number}: a BED line reads 'chrom<TAB>start<TAB>end'.") from None
-        regions.append(assembly.check(locus))
+def read_bed(path: str | os.PathLike[str], assembly: Assembly) -> list[Locus]:
+    """Read the first three columns of a BED file, plain or gzip, and check them against the assembly."""
+    regions = [
+        assembly.check(Locus(fields[0].decode("utf-8", "replace"), *bed_positions(path, number, fields)))
+        for number, fields in read_bed_lines(path)
+    ]
     if not regions:
-        raise InvalidRequest(f"{path} names no region.")
+        raise InvalidRequest(f"{path} contains no regions.")
     return regions

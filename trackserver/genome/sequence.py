@@ -1,7 +1,7 @@
-"""FASTA windows as base codes and one-hot arrays.
+"""Read windows of a FASTA as base codes, and convert base codes to strings and one-hot arrays.
 
-A base code is 0 A, 1 C, 2 G, 3 T, 4 anything else (N, IUPAC codes, beyond the chromosome's end); soft-masked
-lower case reads like upper case.
+The base codes are 0 for A, 1 for C, 2 for G, 3 for T, and 4 for anything else: N, other IUPAC codes, and positions
+beyond the chromosome's ends. Lower case (soft-masked) counts like upper case.
 """
 
 from __future__ import annotations
@@ -30,40 +30,41 @@ Codes = NDArray[np.uint8]
 _CODE_OF_BYTE = np.full(256, N, dtype=np.uint8)
 for _code, _base in enumerate(BASES):
     _CODE_OF_BYTE[[ord(_base), ord(_base.lower())]] = _code
-KNOWN = bytes(_CODE_OF_BYTE < N)  # of each byte whether it is a base, for `bytes.translate`
+IS_BASE = bytes(_CODE_OF_BYTE < N)  # a table for `bytes.translate`: 1 for a base, 0 for anything else
 
 
 def encode(sequence: str) -> Codes:
-    """Base codes (L,) of a string."""
+    """Convert a string to base codes (L,)."""
     return _CODE_OF_BYTE[np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)]
 
 
 def decode(codes: Codes) -> str:
+    """Convert base codes to a string of A, C, G, T and N."""
     return "".join("ACGTN"[code] for code in codes)
 
 
 def reverse_complement(codes: Codes) -> Codes:
-    """The other strand, read 5' to 3'; works on the last axis. N stays N."""
+    """Return the opposite strand, 5' to 3', along the last axis; N stays N."""
     return np.where(codes < N, 3 - codes, codes)[..., ::-1].astype(np.uint8)
 
 
 def one_hot(codes: Codes, n_value: float = 0.0) -> NDArray[np.float32]:
-    """(..., L) base codes -> (..., 4, L) float32, order A C G T; N is `n_value` in all four rows."""
+    """Convert base codes (..., L) to one-hot float32 (..., 4, L), in order A C G T; N is `n_value` in all four rows."""
     table = np.vstack([np.eye(4, dtype=np.float32), np.full((1, 4), n_value, dtype=np.float32)])
     return np.ascontiguousarray(np.moveaxis(table[codes], -1, -2))
 
 
 class Genome:
-    """A FASTA file, plain or bgzip, read by windows.
+    """A FASTA file, plain or bgzip, from which windows are read.
 
-    What it carries is its path: each thread of each process opens the file for itself, once, so a genome
-    pickles and survives a fork.
+    The object stores only paths, and each thread of each process opens the file once for itself. So a genome can be
+    pickled and survives a fork.
     """
 
-    def __init__(self, path: Path, index: Path | None = None):
-        self.path = path
-        self.index = index or Path(f"{path}.fai")
-        self._open_files = threading.local()
+    def __init__(self, path: str | os.PathLike[str], index: str | os.PathLike[str] | None = None):
+        self.path = Path(path)
+        self.index = Path(index or f"{self.path}.fai")
+        self._thread = threading.local()
 
     def __repr__(self) -> str:
         return f"Genome({str(self.path)!r})"
@@ -72,19 +73,19 @@ class Genome:
         return Genome, (self.path, self.index)
 
     def codes(self, locus: Locus) -> Codes:
-        """Base codes (len(locus),); what lies beyond the chromosome's ends is N."""
+        """Return the base codes of a locus, (len(locus),); positions beyond the chromosome's ends are N."""
         start, letters = self._letters(locus)
         codes = np.full(len(locus), N, dtype=np.uint8)
         codes[start - locus.start : start - locus.start + len(letters)] = encode(letters)
         return codes
 
-    def masked(self, locus: Locus) -> float:
-        """The share of lower-case letters, which mark repeats, in what of the locus lies on the chromosome."""
+    def masked_fraction(self, locus: Locus) -> float:
+        """Return the fraction of lower-case (soft-masked, repeat) letters in the part of a locus on the chromosome."""
         _, letters = self._letters(locus)
         return sum(map(str.islower, letters)) / len(letters) if letters else 0.0
 
     def _letters(self, locus: Locus) -> tuple[int, str]:
-        """What of a locus lies on the chromosome: where that begins, and its letters as the file has them."""
+        """Read the part of a locus that is on the chromosome; returns its start, and its letters as in the file."""
         import pyfaidx
 
         fasta = self._fasta()
@@ -98,20 +99,20 @@ class Genome:
         except (pyfaidx.FetchError, OSError, ValueError) as error:
             raise DataError(f"{self.path} cannot be read at {locus}: {error}") from error
 
-    def _fasta(self):  # type: ignore[no-untyped-def]  # pyfaidx carries no types
-        if getattr(self._open_files, "process", None) != os.getpid():
-            self._open_files.fasta, self._open_files.process = self._open(), os.getpid()
-        return self._open_files.fasta
+    def _fasta(self):  # type: ignore[no-untyped-def]  # pyfaidx has no types
+        if getattr(self._thread, "process", None) != os.getpid():
+            self._thread.fasta, self._thread.process = self._open(), os.getpid()
+        return self._thread.fasta
 
     def _open(self):  # type: ignore[no-untyped-def]
         import pyfaidx
 
         if not self.path.exists():
-            raise DataError(f"The FASTA {self.path} is gone; put it back or correct trackserver.toml.")
+            raise DataError(f"The FASTA {self.path} is missing; restore it or correct its path in trackserver.toml.")
         if not self.index.exists():
-            raise DataError(f"{self.path} has no index {self.index.name}; `trackserver init` or `check` builds it.")
+            raise DataError(f"{self.path} has no index {self.index.name}; build it with `trackserver check`.")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # an index copied with its FASTA may look a second older
+            warnings.simplefilter("ignore", RuntimeWarning)  # an index copied with its FASTA may seem a second older
             try:
                 return pyfaidx.Fasta(
                     str(self.path),
@@ -125,34 +126,35 @@ class Genome:
                 raise DataError(f"{self.path} cannot be read as FASTA: {error}") from error
 
 
-def build_index(path: Path, index: Path, progress: Progress = no_progress) -> None:
-    """Write the .fai (and, for bgzip, the .gzi) of a FASTA, whole or not at all.
+def build_index(path: str | os.PathLike[str], index: str | os.PathLike[str], progress: Progress = no_progress) -> None:
+    """Write the .fai index of a FASTA atomically, and for bgzip also the .gzi.
 
     Raises
     ------
     DataError
-        The lines of a sequence differ in length, or the file is no FASTA.
+        The lines of a sequence differ in length, or the file is not a FASTA.
     """
+    path, index = Path(path), Path(index)
     total = path.stat().st_size
     with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
+        is_gzip = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        lines: IO[bytes] = gzip.open(raw) if zipped else raw  # type: ignore[assignment]
+        lines: IO[bytes] = gzip.open(raw) if is_gzip else raw  # type: ignore[assignment]
         try:
             rows = list(_index_rows(lines, lambda: progress(raw.tell(), total)))
         except (OSError, EOFError) as error:
             raise DataError(f"{path} cannot be read as FASTA: {error}") from error
     with new_folder(index.parent, index.name) as folder:
-        made = folder / index.name
-        made.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
-        if zipped:
-            _build_block_index(path, made)
-            publish(made.with_suffix(".gzi"), index.with_suffix(".gzi"))
-        publish(made, index)
+        new_index = folder / index.name
+        new_index.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
+        if is_gzip:
+            _build_block_index(path, new_index)
+            publish(new_index.with_suffix(".gzi"), index.with_suffix(".gzi"))
+        publish(new_index, index)
 
 
 def _index_rows(lines: IO[bytes], tick: Callable[[], object]) -> Iterator[tuple[str, int, int, int, int]]:
-    """`name, length, offset, bases a line, bytes a line` of each sequence, as samtools faidx writes them."""
+    """Yield `name, length, offset, bases per line, bytes per line` of each sequence, as in samtools faidx."""
     name, length, offset, bases, width, short = "", 0, 0, 0, 0, False
     position = 0
     for number, line in enumerate(lines):
@@ -167,13 +169,15 @@ def _index_rows(lines: IO[bytes], tick: Callable[[], object]) -> Iterator[tuple[
             continue
         stripped = len(line.rstrip(b"\r\n"))
         if not name or (short and stripped) or (bases and stripped > bases):
-            raise DataError(f"Line {number + 1} is not FASTA: all lines of a sequence but its last are equally long.")
+            raise DataError(
+                f"Line {number + 1} is not FASTA: all lines of a sequence except the last must have the same length."
+            )
         bases, width = bases or stripped, width or len(line)
         short = short or stripped < bases
         length += stripped
     tick()
     if not name:
-        raise DataError("The file holds no FASTA sequence (no line starts with '>').")
+        raise DataError("The file has no FASTA sequence (no line starts with '>').")
     yield name, length, offset, bases, width
 
 
@@ -184,5 +188,5 @@ def _build_block_index(path: Path, index: Path) -> None:
         pyfaidx.Faidx(str(path), indexname=str(index), gzi_indexname=str(index.with_suffix(".gzi")), rebuild=False)
     except (OSError, ValueError, pyfaidx.FastaIndexingError) as error:
         raise DataError(
-            f"{path} is gzip but not bgzip, so it cannot be read by position; repack it: gunzip it, then bgzip it."
+            f"{path} is gzip but not bgzip, so it cannot be read by position; unzip it with gunzip, then use bgzip."
         ) from error

@@ -1,4 +1,4 @@
-"""A hub as a folder of files, for any web server."""
+"""Write a hub as a folder of files, for any web server."""
 
 from __future__ import annotations
 
@@ -10,106 +10,118 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from trackserver.catalogue.site import Site
+from trackserver.catalogue.store import TilesetRecord
 from trackserver.errors import InvalidRequest, NoFile, SiteReadOnly
 from trackserver.hubs import igv, jbrowse, ucsc, washu
-from trackserver.hubs.headers import Headers
-from trackserver.hubs.hub import ENDINGS, Addresses, Chosen, Hub, is_shown_elsewhere, make_hub
-from trackserver.hubs.links import Files, browser_links
+from trackserver.hubs.headers import HeaderCache
+from trackserver.hubs.hub import EXTENSIONS, Addresses, Hub, TilesetSelection, has_ucsc_name, make_hub
+from trackserver.hubs.links import FileAddresses, browser_links
 from trackserver.sources.source import is_remote
 from trackserver.storage import whole_folder
 
-Place = Callable[[Path, Path], object]  # how a file gets into the folder: `os.symlink`, `shutil.copyfile`
+CopyFile = Callable[[Path, Path], object]  # such as `os.symlink` or `shutil.copyfile`
 
 
-class Written(NamedTuple):
-    """A folder that stands, and the links that open it, by assembly and browser."""
+class WrittenHub(NamedTuple):
+    """A hub, and the links that open it, by assembly and browser."""
 
     hub: Hub
     links: dict[str, dict[str, str]]
 
 
-def write_hub(site: Site, chosen: Chosen, folder: Path, url: str, place: Place) -> Written:
-    """Write what was chosen for all other browsers, whole or not at all.
+def write_hub(
+    site: Site, selection: TilesetSelection, folder: str | os.PathLike[str], url: str, copy_file: CopyFile
+) -> WrittenHub:
+    """Write a hub for all other browsers, whole or not at all.
 
     Parameters
     ----------
+    folder
+        A new folder.
     url
         Where the folder will be reachable.
-    place
-        Puts the site's own files into the folder.
+    copy_file
+        Links or copies the site's own files into the folder.
 
     Raises
     ------
     InvalidRequest
-        The folder is there already, or the address is none of the web.
+        The folder exists already, or the address is not a web address.
     NoFile
-        No other browser can show any of it.
+        No other browser can show any of the tilesets.
     """
-    base = _checked(url)
+    folder, base = Path(folder), _check_url(url)
     if os.path.lexists(folder):
-        raise InvalidRequest(f"{folder} is there already; name another folder, or remove it first.")
+        raise InvalidRequest(f"{folder} exists already; name another folder, or remove it first.")
     addresses = Addresses(
-        lambda record: f"{base}/files/{record.uid}.{ENDINGS[record.filetype]}",
+        lambda record: f"{base}/files/{_file_name(record)}",
         lambda assembly: f"{base}/{assembly}/chrom.sizes",
     )
-    hub = make_hub(site, chosen, addresses)
+    hub = make_hub(site, selection, addresses)
     if not hub.tracks:
         first = hub.left_out[0] if hub.left_out else None
-        raise NoFile(first.uid, first.why) if first else InvalidRequest("There is no tileset to make a hub of.")
+        raise (
+            NoFile(first.uid, first.reason)
+            if first
+            else InvalidRequest("There are no tilesets to make a hub from; add some with `trackserver add`.")
+        )
     try:
         with whole_folder(folder.absolute()) as part:
-            _write(site, hub, addresses, base, part)
-            _place_files(site, hub, part / "files", place)
+            _write_files(site, hub, addresses, base, part)
+            _copy_tracks(site, hub, part / "files", copy_file)
     except OSError as error:
-        raise SiteReadOnly(f"{folder} cannot be written: {error.strerror}.") from error
-    return Written(hub, {assembly: _links(hub, assembly, base) for assembly in hub.assemblies})
+        raise SiteReadOnly(f"Cannot write {folder}: {error.strerror}.") from error
+    return WrittenHub(hub, {assembly: _links(hub, assembly, base) for assembly in hub.assemblies})
 
 
-def _checked(url: str) -> str:
+def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise InvalidRequest(
-            f"'{url}' is no address of a folder on the web; one reads https://lab.example.org/hub, where the files "
-            "will be reachable."
+            f"'{url}' is not the web address of a folder; write where the files will be reachable, such as "
+            "https://lab.example.org/hub."
         )
     return url.rstrip("/")
 
 
-def _write(site: Site, hub: Hub, addresses: Addresses, base: str, folder: Path) -> None:
+def _file_name(record: TilesetRecord) -> str:
+    return f"{record.uid}.{EXTENSIONS[record.filetype]}"
+
+
+def _write_files(site: Site, hub: Hub, addresses: Addresses, base: str, folder: Path) -> None:
     contact = site.settings.contact or f"webmaster@{urlsplit(base).hostname}"
-    headers = Headers(site).of(track.record for track in hub.tracks)
-    known = [assembly for assembly in hub.assemblies if is_shown_elsewhere(assembly)]
+    headers = HeaderCache(site).read(track.record for track in hub.tracks)
+    supported = [assembly for assembly in hub.assemblies if has_ucsc_name(assembly)]
     for name in hub.assemblies:
         assembly, tracks = site.assembly(name), hub.on(name)
         (folder / name).mkdir()
         sizes = "".join(f"{chrom}\t{size}\n" for chrom, size in assembly.chromsizes.items())
         (folder / name / "chrom.sizes").write_text(sizes)
-        if name in known:
+        if name in supported:
             (folder / name / "trackDb.txt").write_text(ucsc.track_db(tracks, headers))
-            (folder / name / "igv.xml").write_text(igv.igv(tracks, name, None))
-            _write_json(folder / name / "washu.json", washu.washu(tracks))
-    if known:
+            (folder / name / "igv.xml").write_text(igv.make_session(tracks, name, None))
+            _write_json(folder / name / "washu.json", washu.make_datahub(tracks))
+    if supported:
         (folder / "hub.txt").write_text(ucsc.hub_txt(hub.title, contact, f"{base}/genomes.txt"))
-        track_dbs = {name: f"{base}/{name}/trackDb.txt" for name in known}
+        track_dbs = {name: f"{base}/{name}/trackDb.txt" for name in supported}
         (folder / "genomes.txt").write_text(ucsc.genomes_txt(track_dbs))
     assemblies = [site.assembly(name) for name in hub.assemblies]
-    _write_json(folder / "jbrowse.json", jbrowse.jbrowse(hub.tracks, assemblies, addresses, None))
+    _write_json(folder / "jbrowse.json", jbrowse.make_config(hub.tracks, assemblies, addresses, None))
 
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def _place_files(site: Site, hub: Hub, folder: Path, place: Place) -> None:
+def _copy_tracks(site: Site, hub: Hub, folder: Path, copy_file: CopyFile) -> None:
     folder.mkdir()
     for track in hub.tracks:
         if not is_remote(track.record.path):
-            own = site.inside(track.record.path).resolve()
-            place(own, folder / f"{track.record.uid}.{ENDINGS[track.record.filetype]}")
+            copy_file(site.inside(track.record.path).resolve(), folder / _file_name(track.record))
 
 
 def _links(hub: Hub, assembly: str, base: str) -> dict[str, str]:
-    files = Files(
+    files = FileAddresses(
         ucsc=f"{base}/hub.txt",
         igv=f"{base}/{assembly}/igv.xml",
         jbrowse=f"{base}/jbrowse.json",

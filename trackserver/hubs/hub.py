@@ -1,6 +1,6 @@
-"""The catalogue for other genome browsers: which tilesets they can read from an address, and why not the others.
+"""A hub: the tilesets that other genome browsers can read from an address, and the reasons for leaving out the others.
 
-What each browser is given of them is in ucsc.py and sessions.py.
+Each browser's own files are written by a module of its name: ucsc, igv, jbrowse, washu and higlass.
 """
 
 from __future__ import annotations
@@ -20,36 +20,43 @@ from trackserver.errors import AssemblyNotShown, NoFile
 from trackserver.genome.locus import Locus
 from trackserver.sources.source import is_remote
 
-ENDINGS = {"bigwig": "bw", "bigbed": "bb"}  # what every browser reads by ranges, and how their addresses end
-COLOURS = {PREDICTED: "#0b6e69"}  # the page's own; what is not predicted is drawn in:
-MEASURED_COLOUR = "#b9c6cd"
-KEPT_BACK = "this site does not hand out its files (setting `serve_files`)"
-MOST_SHOWN = 10  # tracks of a whole catalogue that a browser opens with; the others are there to be chosen
+EXTENSIONS = {"bigwig": "bw", "bigbed": "bb"}  # of the files that every browser reads by ranges
+HEIGHT = 60  # pixels of a track
+# The page's own colours; tracks of other kinds look like observed ones.
+COLOURS = {PREDICTED: "#0b6e69"}
+OBSERVED_COLOUR = "#b9c6cd"
+FILES_NOT_SERVED = "this site does not serve its files (setting `serve_files`)"
+MAX_SHOWN = 10  # tracks of a whole catalogue that a browser shows at first; the user can add the others
 
-# The assemblies that UCSC, IGV and WashU all know, by their names there.
-SHOWN = ("hg38", "hg19", "mm39", "mm10", "mm9", "rn6", "dm6", "ce11", "danRer11", "sacCer3")
-_THEIRS = {name: name for name in SHOWN} | {"GRCh38": "hg38", "GRCh37": "hg19", "GRCm39": "mm39", "GRCm38": "mm10"}
+# The assemblies that UCSC, IGV and WashU all support, by their names there.
+ASSEMBLIES = ("hg38", "hg19", "mm39", "mm10", "mm9", "rn6", "dm6", "ce11", "danRer11", "sacCer3")
+_UCSC_NAMES = {name: name for name in ASSEMBLIES} | {
+    "GRCh38": "hg38",
+    "GRCh37": "hg19",
+    "GRCm39": "mm39",
+    "GRCm38": "mm10",
+}
 
 
-class LeftOut(NamedTuple):
-    """A tileset that other browsers cannot show, and why."""
+class LeftOutTileset(NamedTuple):
+    """A tileset that other browsers cannot show, with the reason."""
 
     uid: str
     name: str
-    why: str
+    reason: str
 
 
-class Chosen(NamedTuple):
-    """What somebody asked to have elsewhere; `opened` are as many of the records as are shown at first."""
+class TilesetSelection(NamedTuple):
+    """Tilesets to show in other browsers; the first `n_shown` records are shown at first."""
 
     records: list[TilesetRecord]
-    left_out: list[LeftOut]
-    opened: int
+    left_out: list[LeftOutTileset]
+    n_shown: int
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where browsers elsewhere reach this site's files; None of a file that is not handed out."""
+    """Where other browsers reach this site's files; None for a file that is not served."""
 
     file: Callable[[TilesetRecord], str | None]
     chromsizes: Callable[[str], str]  # by assembly
@@ -61,103 +68,104 @@ class HubTrack:
 
     record: TilesetRecord
     url: str
-    opened: bool  # shown at first
+    is_shown: bool  # at first
 
     @property
     def colour(self) -> str:
-        """As `#rrggbb`."""
-        return COLOURS.get(self.record.kind, MEASURED_COLOUR)
+        """The colour as `#rrggbb`."""
+        return COLOURS.get(self.record.kind, OBSERVED_COLOUR)
 
     @property
     def rgb(self) -> str:
-        """The same as `r,g,b`, each to 255."""
+        """The colour as `r,g,b`, each up to 255."""
         return ",".join(str(part) for part in bytes.fromhex(self.colour[1:]))
 
     @property
     def facets(self) -> dict[str, str]:
-        """What is known of it, by the catalogue's words; only what is said."""
+        """Facets of the catalogue that have a value."""
         record = self.record
         strand = {"+": "plus", "-": "minus"}.get(record.strand, "")
-        said = {"kind": record.kind, "assay": record.assay, "biosample": record.biosample, "target": record.target,
-                "strand": strand, "model": record.model, "accession": record.accession}  # fmt: skip
-        return {facet: value for facet, value in said.items() if value}
+        facets = {"kind": record.kind, "assay": record.assay, "biosample": record.biosample, "target": record.target,
+                  "strand": strand, "model": record.model, "accession": record.accession}  # fmt: skip
+        return {facet: value for facet, value in facets.items() if value}
 
 
 @dataclass(frozen=True)
 class Hub:
-    """Tracks for other browsers, in order, and what had to be left out."""
+    """Tracks for other browsers, in order, and the tilesets left out."""
 
     title: str
     tracks: tuple[HubTrack, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutTileset, ...]
 
     @property
     def assemblies(self) -> list[str]:
-        """By this site's names, in the tracks' order."""
+        """Assemblies of the tracks, by this site's names and in the tracks' order."""
         return list(dict.fromkeys(track.record.assembly for track in self.tracks))
 
     def on(self, assembly: str) -> list[HubTrack]:
         return [track for track in self.tracks if track.record.assembly == assembly]
 
 
-def whole_catalogue(site: Site) -> Chosen:
-    """Every tileset of the site's own; addresses that visitors have registered are theirs."""
-    return Chosen([record for record in site.catalogue.tilesets() if record.kind != REGISTERED], [], MOST_SHOWN)
+def select_all(site: Site) -> TilesetSelection:
+    """Select the site's own tilesets; files that visitors registered are not included."""
+    records = [record for record in site.catalogue.tilesets() if record.kind != REGISTERED]
+    return TilesetSelection(records, [], MAX_SHOWN)
 
 
-def named(site: Site, uids: Iterable[str]) -> Chosen:
-    """These tilesets, in order.
+def select_by_uid(site: Site, uids: Iterable[str]) -> TilesetSelection:
+    """Select tilesets by uid, in order.
 
     Raises
     ------
     UnknownTileset
-        One of them is none of this site's.
+        The site has no tileset of that uid.
     """
     records, left_out = [], []
     for uid in dict.fromkeys(uids):
-        if why := _no_file(uid):
-            left_out.append(LeftOut(uid, uid, why))
+        if reason := _why_no_file(uid):
+            left_out.append(LeftOutTileset(uid, uid, reason))
         else:
             records.append(site.catalogue.tileset(uid))
-    return Chosen(records, left_out, len(records))
+    return TilesetSelection(records, left_out, len(records))
 
 
-def drawn_by(site: Site, view: View) -> Chosen:
-    """The tilesets of a kept view, in its order."""
+def select_by_view(site: Site, view: View) -> TilesetSelection:
+    """Select the tilesets of a shared view, in its order."""
     known = {record.uid for record in site.catalogue.tilesets()}
     uids = dict.fromkeys(tilesets_of(view.viewconf))
-    strangers = [uid for uid in uids if uid not in known and not _no_file(uid)]
-    chosen = named(site, (uid for uid in uids if uid not in strangers))
-    left_out = [LeftOut(uid, uid, "it is no tileset of this site") for uid in strangers]
-    return chosen._replace(left_out=[*chosen.left_out, *left_out])
+    unknown = [uid for uid in uids if uid not in known and not _why_no_file(uid)]
+    selection = select_by_uid(site, (uid for uid in uids if uid not in unknown))
+    left_out = [LeftOutTileset(uid, uid, "it is not a tileset of this site") for uid in unknown]
+    return selection._replace(left_out=[*selection.left_out, *left_out])
 
 
-def _no_file(uid: str) -> str:
-    """Why a tileset that is in no catalogue has no file to show elsewhere; empty of any other."""
+def _why_no_file(uid: str) -> str:
+    """Reason why a tileset outside the catalogue has no file; empty for others."""
     if is_effect_uid(uid) or is_mutagenesis_uid(uid):
-        return "it is computed for this page and has no file; `trackserver predict` makes files of predictions"
+        return "it is computed for this page and has no file; `trackserver predict` writes predictions to files"
     if is_assembly_uid(uid):
-        return "genes, chromosomes and sequence are every browser's own"
+        return "every browser has its own genes, chromosomes and sequence"
     return ""
 
 
-def make_hub(site: Site, chosen: Chosen, addresses: Addresses) -> Hub:
-    """What was chosen as tracks with addresses; what no browser could read that way is left out, with the reason."""
+def make_hub(site: Site, selection: TilesetSelection, addresses: Addresses) -> Hub:
+    """Give the selected tilesets their addresses; leave out those that no other browser could read."""
     tracks: list[HubTrack] = []
-    left_out = list(chosen.left_out)
-    for record in chosen.records:
-        if why := _unreadable(site, record):
-            left_out.append(LeftOut(record.uid, record.name, why))
+    left_out = list(selection.left_out)
+    for record in selection.records:
+        if reason := _why_unreadable(site, record):
+            left_out.append(LeftOutTileset(record.uid, record.name, reason))
         elif url := record.path if is_remote(record.path) else addresses.file(record):
-            tracks.append(HubTrack(record, url, len(tracks) < chosen.opened))
+            tracks.append(HubTrack(record, url, len(tracks) < selection.n_shown))
         else:
-            left_out.append(LeftOut(record.uid, record.name, KEPT_BACK))
+            left_out.append(LeftOutTileset(record.uid, record.name, FILES_NOT_SERVED))
     return Hub(site.settings.title, tuple(tracks), tuple(left_out))
 
 
-def _unreadable(site: Site, record: TilesetRecord) -> str:
-    """Why no browser elsewhere can read a tileset's file; empty if it can."""
-    if record.filetype not in ENDINGS:
+def _why_unreadable(site: Site, record: TilesetRecord) -> str:
+    """Reason why other browsers cannot read a tileset's file; empty if they can."""
+    if record.filetype not in EXTENSIONS:
         return f"other browsers read bigWig and bigBed from an address, not {record.filetype}"
     if is_remote(record.path):
         return "" if is_public(record.path) else "its address is for this server only"
@@ -165,7 +173,7 @@ def _unreadable(site: Site, record: TilesetRecord) -> str:
 
 
 def is_public(url: str) -> bool:
-    """Whether an address may be told to anybody: http(s), without a user or a signature, outside private networks."""
+    """Whether an address can be published: http(s), no user or signature, and outside private networks."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or parts.query or "@" in parts.netloc:
@@ -174,58 +182,56 @@ def is_public(url: str) -> bool:
 
 
 def is_public_host(host: str) -> bool:
-    """Whether the internet can reach a host, as far as its name tells."""
+    """Whether a host looks reachable from the internet."""
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:
         return "." in host and not host.endswith((".local", ".internal", ".lan", ".localhost"))
 
 
-def name_elsewhere(assembly: str) -> str:
-    """What UCSC, IGV and WashU call an assembly.
+def ucsc_name(assembly: str) -> str:
+    """The name of an assembly in UCSC, IGV and WashU.
 
     Raises
     ------
     AssemblyNotShown
-        They do not know it.
+        They do not support it.
     """
-    if assembly not in _THEIRS:
-        raise AssemblyNotShown(assembly, SHOWN)
-    return _THEIRS[assembly]
+    if assembly not in _UCSC_NAMES:
+        raise AssemblyNotShown(assembly, ASSEMBLIES)
+    return _UCSC_NAMES[assembly]
 
 
-def is_shown_elsewhere(assembly: str) -> bool:
-    return assembly in _THEIRS
+def has_ucsc_name(assembly: str) -> bool:
+    """Whether UCSC, IGV and WashU support an assembly."""
+    return assembly in _UCSC_NAMES
 
 
-def one_line(text: str) -> str:
-    """A text as hubs and sessions can hold it: in one line, without signs that cannot be printed."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+def to_one_line(text: str) -> str:
+    """Put a text on one line and drop unprintable characters, because hubs and sessions hold nothing else."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def local_file(site: Site, uid: str) -> Path:
-    """The file of a tileset, where it may be handed out.
+    """Path of a tileset's file, if the site serves it.
 
     Raises
     ------
     UnknownTileset, NoFile
-        There is none of that uid, or it is of another kind, elsewhere, gone, or kept back.
+        The uid is unknown, or its file has another format, lies elsewhere, is gone or is not served.
     """
-    if why := _no_file(uid):
-        raise NoFile(uid, why)
+    if reason := _why_no_file(uid):
+        raise NoFile(uid, reason)
     record = site.catalogue.tileset(uid)
     if is_remote(record.path):
         raise NoFile(uid, "it lies on another server")
-    if why := _unreadable(site, record):
-        raise NoFile(uid, why)
+    if reason := _why_unreadable(site, record):
+        raise NoFile(uid, reason)
     if not site.settings.serve_files:
-        raise NoFile(uid, KEPT_BACK)
+        raise NoFile(uid, FILES_NOT_SERVED)
     return site.inside(record.path)
 
 
-HEIGHT = 60  # pixels
-
-
-def plain(locus: Locus) -> str:
-    """As every browser reads it in an address: counted from 1, without commas."""
+def format_locus(locus: Locus) -> str:
+    """Write a locus as every browser reads it in an address: counted from 1, without commas."""
     return f"{locus.chrom}:{locus.start + 1}-{locus.end}"

@@ -1,4 +1,7 @@
-"""A datahub of the WashU Epigenome Browser."""
+"""A datahub for the WashU Epigenome Browser.
+
+Format: https://epgg.github.io.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from typing import Any
 from trackserver.hubs.hub import HEIGHT, HubTrack
 
 
-def washu(tracks: Sequence[HubTrack]) -> list[dict[str, Any]]:
-    """A datahub for the WashU Epigenome Browser, of tracks of one assembly."""
+def make_datahub(tracks: Sequence[HubTrack]) -> list[dict[str, Any]]:
+    """Make a datahub of tracks on one assembly."""
     return [
         {
             "type": track.record.filetype, "name": track.record.name, "url": track.url,
-            "showOnHubLoad": track.opened, "options": {"color": track.colour, "height": HEIGHT},
+            "showOnHubLoad": track.is_shown, "options": {"color": track.colour, "height": HEIGHT},
             "metadata": track.facets,
         }
         for track in tracks

@@ -1,4 +1,4 @@
-"""What a site's queue can do, and the process of its own that does it: no tile waits for a model."""
+"""The compute process: runs the jobs of a site's queue apart from the web workers, so no tile waits for a model."""
 
 from __future__ import annotations
 
@@ -21,106 +21,109 @@ from trackserver.batches import uploads
 from trackserver.catalogue.site import Site
 from trackserver.effects import effects, mutagenesis
 from trackserver.errors import ComputingFails
-from trackserver.jobs.queue import Jobs, Work
+from trackserver.jobs.queue import FILE, Handler, Jobs
 
-# What is freed goes back to the system, rather than being kept in pieces of all sizes for the next window's.
+# Return freed memory to the system, instead of keeping fragments of all sizes for the next window.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "67108864"}
-MAX_FALSE_STARTS = 5  # processes in a row that end before they have begun to work
-MOST_TIDYING = 10.0  # seconds that are waited for a cluster, which may not answer any more
+MAX_FALSE_STARTS = 5  # processes in a row that end before they are ready
+CLEAN_UP_TIMEOUT_S = 10.0  # for a cluster that may no longer respond
 _log = logging.getLogger(__name__)
 
 
-def queue(site: Site, works: Mapping[str, Work] | None = None) -> Jobs:
-    """The queue of a site, which all its processes share."""
-    return Jobs(site.cache / "jobs.sqlite", site.settings.queue_length, works or works_here(site))
+def open_queue(site: Site, handlers: Mapping[str, Handler] | None = None) -> Jobs:
+    """Open the site's job queue, which all its processes share."""
+    return Jobs(site.cache / FILE, site.settings.queue_length, handlers or local_handlers(site))
 
 
-def works_here(site: Site) -> dict[str, Work]:
-    """What this process can do, by the kind of job."""
+def local_handlers(site: Site) -> dict[str, Handler]:
+    """Handlers that compute in this process, by kind of job."""
     return {
-        "effect": partial(effects.answer, site),
-        "mutagenesis": partial(mutagenesis.answer, site),
-        "batch": partial(uploads.work, site),
+        "effect": partial(effects.compute_request, site),
+        "mutagenesis": partial(mutagenesis.compute_request, site),
+        "batch": partial(uploads.score_slice, site),
     }
 
 
-def apart(site: Site, lock: IO[str]) -> None:
-    """Have the queue worked through by a process of its own, and by another whenever that one ends.
+def keep_computing(site: Site, lock: IO[str]) -> None:
+    """Run the queue in a child process, and restart it whenever it ends.
 
-    It ends with this process, whose end closes its input; the lock is its too, so that no other begins before.
+    The child ends when this process does, because its input closes then. It inherits the lock, so no other process
+    starts computing before it has ended.
 
     Raises
     ------
     ComputingFails
-        Several in a row have ended before they had begun to work.
+        Several processes in a row have ended before they were ready.
     """
     false_starts = 0
     while false_starts < MAX_FALSE_STARTS:
-        began, status = _run_one(site, lock)
-        false_starts = 0 if began else false_starts + 1
-        _log.warning("The process that computes has ended (status %d); another takes its place.", status)
+        was_ready, status = _run_child(site, lock)
+        false_starts = 0 if was_ready else false_starts + 1
+        _log.warning("The compute process has ended (status %d); starting another.", status)
         time.sleep(1)
     raise ComputingFails(status)
 
 
-def _run_one(site: Site, lock: IO[str]) -> tuple[bool, int]:
-    """Whether a process has begun to work before it ended, and its exit status."""
-    began, begins = os.pipe()
-    with closing(os.fdopen(began, "rb")) as told:
-        command = processes.python_command(__name__, json.dumps([str(site.path), site.flags]), str(begins))
+def _run_child(site: Site, lock: IO[str]) -> tuple[bool, int]:
+    """Run a compute process until it ends; return whether it was ever ready, and its exit status."""
+    read_end, write_end = os.pipe()
+    with closing(os.fdopen(read_end, "rb")) as pipe:
+        command = processes.python_command(__name__, json.dumps([str(site.path), site.flags]), str(write_end))
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, pass_fds=[lock.fileno(), begins], env=_ALLOCATOR | os.environ
+            command, stdin=subprocess.PIPE, pass_fds=[lock.fileno(), write_end], env=_ALLOCATOR | os.environ
         ) as process:
-            os.close(begins)
-            has_begun = bool(told.read(1))
-            return has_begun, process.wait()
+            os.close(write_end)
+            was_ready = bool(pipe.read(1))
+            return was_ready, process.wait()
 
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, with which this ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the server, and this process ends with it
     path, flags = json.loads(sys.argv[1])
-    begun = partial(_say_begun, int(sys.argv[2]))
+    on_ready = partial(_report_ready, int(sys.argv[2]))
     site = Site(Path(path), **flags)
     if site.settings.cluster:
-        work_with_cluster(site, begun)
+        run_queue_on_cluster(site, on_ready)
     else:
-        work(site, begun)
+        run_queue(site, on_ready)
 
 
-def _say_begun(pipe: int) -> None:
+def _report_ready(pipe: int) -> None:
     os.write(pipe, b"1")
     os.close(pipe)
 
 
-def work(site: Site, begun: Callable[[], object]) -> None:
-    """Work through a site's queue for good, alone; `begun` is called once the model is ready."""
+def run_queue(site: Site, on_ready: Callable[[], object]) -> None:
+    """Run the jobs of a site forever, one at a time; `on_ready` is called once the model is loaded."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    queue(site).work(partial(effects.warm_up, site) if effects.default_model(site) else None, begun=begun)
+    open_queue(site).work(partial(effects.warm_up, site) if effects.default_model(site) else None, on_ready=on_ready)
 
 
-def work_with_cluster(site: Site, begun: Callable[[], object]) -> None:
-    """Work through a site's queue for good: effects on the site's cluster, many at once, the rest here, one by one."""
-    from trackserver.jobs.ray_serve import MOST_TOGETHER, Served
+def run_queue_on_cluster(site: Site, on_ready: Callable[[], object]) -> None:
+    """Run the jobs of a site forever: many effects at once on its cluster, other jobs here one at a time."""
+    from trackserver.jobs.ray_serve import MAX_BATCH, RayBackend
 
-    served, here = Served(site), threading.Lock()
-    threading.Thread(target=_end_with_parent, args=(served.end,), daemon=True).start()
-    works: dict[str, Work] = {kind: partial(_alone, here, work) for kind, work in works_here(site).items()}
-    works["effect"] = served.answer
-    queue(site, works).work(served.begin, MOST_TOGETHER * site.settings.cluster_replicas, begun)
+    backend, one_at_a_time = RayBackend(site), threading.Lock()
+    threading.Thread(target=_end_with_parent, args=(backend.stop,), daemon=True).start()
+    handlers: dict[str, Handler] = {
+        kind: partial(_run_locked, one_at_a_time, handler) for kind, handler in local_handlers(site).items()
+    }
+    handlers["effect"] = backend.compute
+    open_queue(site, handlers).work(backend.start, MAX_BATCH * site.settings.cluster_replicas, on_ready)
 
 
-def _alone(lock: threading.Lock, work: Work, job_id: str, asked: dict[str, Any]) -> object:
+def _run_locked(lock: threading.Lock, handler: Handler, job_id: str, request: dict[str, Any]) -> object:
     with lock:
-        return work(job_id, asked)
+        return handler(job_id, request)
 
 
-def _end_with_parent(tidy: Callable[[], object] | None = None) -> None:
+def _end_with_parent(clean_up: Callable[[], object] | None = None) -> None:
     sys.stdin.buffer.read()
-    if tidy:
-        tidying = threading.Thread(target=tidy, daemon=True)
-        tidying.start()
-        tidying.join(MOST_TIDYING)
+    if clean_up:
+        cleaner = threading.Thread(target=clean_up, daemon=True)
+        cleaner.start()
+        cleaner.join(CLEAN_UP_TIMEOUT_S)
     os._exit(0)
 
 

@@ -1,14 +1,15 @@
-"""Long work: queued, done in order, and visible while it waits, to every process of a server.
+"""Job queue of a site, shared by all its server processes.
 
-The queue is a small database in the site's cache. The process that holds its lock has it worked through: the model is
-the bottleneck, and two predictions at once on one device are slower than one after the other, and need it twice in
-memory. When that process ends, another takes its place and begins again with what was left unfinished.
+The queue is a small SQLite database in the site's cache. Only the process that holds its lock runs jobs, because two
+predictions at once on one device are slower than one after the other and need twice the memory. When that process
+ends, another takes over and restarts the unfinished jobs.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -22,23 +23,24 @@ from typing import IO, Any
 from trackserver.errors import ComputingFails, QueueFull, SiteReadOnly, TrackserverError, UnknownJob
 from trackserver.storage import locked
 
+FILE = "queue.sqlite"
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 WARM_UP = "warm-up"
-REMEMBERED = 1000  # finished jobs kept for whoever asks late
-MOST_TRIES = 2  # of a job during which its process ended
-POLL = 0.03  # seconds after which it is seen that another process has written to the queue
-LOOK = 0.5  # seconds after which the queue is looked into whatever its file says
+MAX_FINISHED_JOBS = 1000  # finished jobs that can still be looked up
+MAX_TRIES = 2  # for a job whose process ended while running it
+POLL_S = 0.03  # how often to check whether another process has written to the queue
+REFRESH_S = 0.5  # how often to read the queue even if its file looks unchanged
 
-# What a kind of job does, given its id and the request. True: it has more to do, and lets whoever waits go first.
-Work = Callable[[str, dict[str, Any]], object]
+# Runs one kind of job, given its id and request. Returns True if it has more to do and should rejoin the queue.
+Handler = Callable[[str, dict[str, Any]], object]
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, asked TEXT NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, request TEXT NOT NULL,
     status TEXT NOT NULL, error TEXT NOT NULL DEFAULT '', code TEXT NOT NULL DEFAULT '',
     tries INTEGER NOT NULL DEFAULT 0, created TEXT NOT NULL, ended TEXT
 )"""
-_SHOWN = """
+_SELECT_JOB = """
 SELECT id, status, error, code, created, ended, CASE WHEN status = 'queued' THEN (
     SELECT count(*) FROM jobs AS other WHERE other.number < jobs.number AND other.status IN ('queued', 'running')
 ) ELSE 0 END AS position FROM jobs"""
@@ -47,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """How far a piece of work is. `position` counts the jobs before it, 0 when it runs or has ended."""
+    """Progress of a job. `position` counts the unfinished jobs ahead of it; 0 once it runs or has ended."""
 
     id: str
     status: str
@@ -59,93 +61,107 @@ class Job:
 
 
 class Jobs:
-    """A queue at a place that processes share, and this process's part in working through it."""
+    """A job queue in a file that several processes share.
 
-    def __init__(self, place: Path, length: int, works: Mapping[str, Work]):
-        self._place, self._length, self._works = place, length, works
+    Parameters
+    ----------
+    path
+        The database; its lock file lies beside it.
+    length
+        Most jobs that may wait.
+    handlers
+        What runs each kind of job in this process.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], length: int, handlers: Mapping[str, Handler]):
+        self._path, self._length, self._handlers = Path(path), length, handlers
         self._wake = threading.Event()
-        self._starting = threading.Lock()
-        self._one_writes = threading.Lock()
-        self._one_looks = threading.Lock()  # of the threads that work, for all of them
+        self._start_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._poll_lock = threading.Lock()  # one of the working threads polls for all of them
         self._worker: threading.Thread | None = None
-        self._hold: Callable[[IO[str]], object] = lambda lock: self.work()
+        self._on_lock: Callable[[IO[str]], object] = lambda lock: self.work()
 
-    def submit(self, job_id: str, kind: str, asked: Mapping[str, Any]) -> Job:
-        """Queue work under an id; one that waits or runs under that id already is joined, not repeated."""
+    def submit(self, job_id: str, kind: str, request: Mapping[str, Any]) -> Job:
+        """Queue a job. If a job with this id is already waiting or running, return that one."""
         with self._writing() as database:
             known = database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
             if not known or known[0] in (DONE, FAILED):
-                if _waiting(database) >= self._length:
+                if _count_waiting(database) >= self._length:
                     raise QueueFull(self._length)
-                _insert(database, job_id, kind, json.dumps(asked), QUEUED)
-            job = _job(database.execute(f"{_SHOWN} WHERE id = ?", (job_id,)).fetchone())
+                _insert(database, job_id, kind, json.dumps(request), QUEUED)
+            job = _to_job(database.execute(f"{_SELECT_JOB} WHERE id = ?", (job_id,)).fetchone())
         self.start()
         self._wake.set()
         return job
 
     def get(self, job_id: str) -> Job:
-        for row in self._read(f"{_SHOWN} WHERE id = ?", job_id):
-            return _job(row)
+        for row in self._read(f"{_SELECT_JOB} WHERE id = ?", job_id):
+            return _to_job(row)
         raise UnknownJob(job_id)
 
     def all(self) -> list[Job]:
-        """Jobs in the order in which they came."""
-        return [_job(row) for row in self._read(f"{_SHOWN} ORDER BY number")]
+        """All jobs, in queue order."""
+        return [_to_job(row) for row in self._read(f"{_SELECT_JOB} ORDER BY number")]
 
-    def waiting(self) -> int:
-        """How many wait."""
+    def count_waiting(self) -> int:
+        """Count the jobs that wait."""
         return sum(count for (count,) in self._read("SELECT count(*) FROM jobs WHERE status = 'queued'"))
 
-    def start(self, hold: Callable[[IO[str]], object] | None = None) -> None:
-        """Take part: once no other process has the lock, this one works in a thread of its own.
+    def start(self, on_lock: Callable[[IO[str]], object] | None = None) -> None:
+        """Start a thread that runs jobs here whenever no other process holds the queue's lock.
 
-        hold : what to do with the lock instead, such as to have yet another process work; it returns only to try again
+        Parameters
+        ----------
+        on_lock
+            What to do with the lock instead of running jobs in this process, such as starting a process that does.
+            If it returns, the next `submit` tries again.
         """
-        with self._starting:
-            self._hold = hold or self._hold
+        with self._start_lock:
+            self._on_lock = on_lock or self._on_lock
             if not self._worker:
                 self._worker = threading.Thread(target=self._run, name="trackserver-jobs", daemon=True)
                 self._worker.start()
 
     def work(
         self,
-        first: Callable[[], object] | None = None,
-        at_once: int = 1,
-        begun: Callable[[], object] = lambda: None,
+        warm_up: Callable[[], object] | None = None,
+        n_threads: int = 1,
+        on_ready: Callable[[], object] = lambda: None,
     ) -> None:
-        """Work through the queue for good, in the process that has the lock.
+        """Run jobs forever, in the process that holds the lock.
 
         Parameters
         ----------
-        first
-            To begin with, such as loading the model.
-        at_once
-            Jobs that are done at the same time, each in a thread of its own; several where others compute.
-        begun
-            Called when the first job may be taken.
+        warm_up
+            Runs before the first job, such as loading the model.
+        n_threads
+            Jobs to run at the same time; more than one where other machines compute.
+        on_ready
+            Called once the first job can be taken.
         """
-        self._take_over()
-        if first:
+        self._requeue_unfinished()
+        if warm_up:
             with self._writing() as database:
                 _insert(database, WARM_UP, WARM_UP, "{}", RUNNING)
-            self._do(WARM_UP, first)
-        begun()
-        for _ in range(at_once - 1):
-            threading.Thread(target=self._work_on, name="trackserver-jobs", daemon=True).start()
-        self._work_on()
+            self._run_job(WARM_UP, warm_up)
+        on_ready()
+        for _ in range(n_threads - 1):
+            threading.Thread(target=self._run_jobs, name="trackserver-jobs", daemon=True).start()
+        self._run_jobs()
 
-    def _work_on(self) -> None:
+    def _run_jobs(self) -> None:
         while True:
             try:
-                with self._one_looks:
-                    found = self._next()
-                self._do(*found)
-            except (TrackserverError, sqlite3.Error):  # somebody has taken the queue away, or filled the disk
-                _log.exception("The queue %s", self._place)
+                with self._poll_lock:
+                    job_id, run = self._next_job()
+                self._run_job(job_id, run)
+            except (TrackserverError, sqlite3.Error):  # somebody deleted the queue, or the disk is full
+                _log.exception("The queue %s", self._path)
                 time.sleep(1)
 
     def _read(self, query: str, *values: object) -> list[sqlite3.Row]:
-        if not self._place.exists():  # nothing was ever queued; perhaps nothing can be, in a site that is read-only
+        if not self._path.exists():  # nothing was ever queued, perhaps because the site is read-only
             return []
         with closing(self._connect()) as database:
             return database.execute(query, values).fetchall()
@@ -153,75 +169,78 @@ class Jobs:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._place.parent.mkdir(exist_ok=True)
-            # One thread after the other: SQLite lets those that wait sleep for up to 0.1 s at a time.
-            with self._one_writes, closing(self._connect()) as database:
+            self._path.parent.mkdir(exist_ok=True)
+            # Threads take turns here, because SQLite lets a waiting one sleep for up to 0.1 s at a time.
+            with self._write_lock, closing(self._connect()) as database:
                 database.execute("BEGIN IMMEDIATE")
                 with database:
                     yield database
         except (OSError, sqlite3.OperationalError) as error:
-            raise SiteReadOnly(f"The queue {self._place} cannot be written: {error}.") from error
+            raise SiteReadOnly(
+                f"Cannot write the job queue {self._path}: {error}. Check the disk space and who may write there."
+            ) from error
 
     def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._place, timeout=20, isolation_level=None)
+        database = sqlite3.connect(self._path, timeout=20, isolation_level=None)
         database.row_factory = sqlite3.Row
         database.execute(_TABLE)
         return database
 
     def _run(self) -> None:
         try:
-            self._place.parent.mkdir(exist_ok=True)
-            with locked(self._place.with_suffix(".lock")) as lock:  # waits for as long as another process has it
-                self._hold(lock)
+            self._path.parent.mkdir(exist_ok=True)
+            with locked(self._path.with_suffix(".lock")) as lock:  # waits while another process holds it
+                self._on_lock(lock)
         except (OSError, TrackserverError) as fault:
-            _log.exception("The queue %s", self._place)
+            _log.exception("The queue %s", self._path)
             if isinstance(fault, ComputingFails):
-                self._give_up(fault)
+                self._fail_all(fault)
             self._worker = None  # the next job tries again
 
-    def _give_up(self, fault: ComputingFails) -> None:
-        """Fail what waits: there is nobody to do it."""
+    def _fail_all(self, fault: ComputingFails) -> None:
+        """Fail every unfinished job, because no process can run it."""
         with self._writing() as database:
             database.execute(
                 "UPDATE jobs SET status = ?, error = ?, code = ?, ended = ? WHERE status IN (?, ?)",
                 (FAILED, str(fault), fault.code, _now(), QUEUED, RUNNING),
             )
 
-    def _take_over(self) -> None:
-        """Queue again what a process that ended was doing; what has ended several is given up."""
+    def _requeue_unfinished(self) -> None:
+        """Requeue the jobs of a process that ended; fail those that have ended several."""
         with self._writing() as database:
             database.execute(f"DELETE FROM jobs WHERE id = '{WARM_UP}'")
             database.execute(
                 "UPDATE jobs SET status = ?, code = 'internal', error = ?, ended = ? WHERE status = ? AND tries >= ?",
-                (FAILED, "The computation ended the process that did it; is there memory enough?", _now(), RUNNING,
-                 MOST_TRIES),
+                (FAILED, "The process that computed this ended before it was done, perhaps because memory ran out; "
+                 "see the server's log.", _now(), RUNNING, MAX_TRIES),
             )  # fmt: skip
             database.execute("UPDATE jobs SET status = ? WHERE status = ?", (QUEUED, RUNNING))
 
-    def _next(self) -> tuple[str, Callable[[], object]]:
-        """The job that has waited longest, once there is one, and what it does."""
+    def _next_job(self) -> tuple[str, Callable[[], object]]:
+        """Wait for a job; return the id of the oldest one and the function that runs it."""
         while True:
-            seen = self._version()
-            if found := self._taken():
-                return found["id"], lambda: self._works[found["kind"]](found["id"], json.loads(found["asked"]))
-            self._await_another(seen)
+            version = self._version()
+            if job := self._take_job():
+                return job["id"], lambda: self._handlers[job["kind"]](job["id"], json.loads(job["request"]))
+            self._wait_for_change(version)
 
     def _version(self) -> tuple[int, int]:
         try:
-            about = self._place.stat()
-        except OSError:  # nothing was queued yet, or somebody has taken the queue away
+            status = self._path.stat()
+        except OSError:  # nothing was queued yet, or somebody deleted the queue
             return 0, 0
-        return about.st_mtime_ns, about.st_size
+        return status.st_mtime_ns, status.st_size
 
-    def _await_another(self, seen: tuple[int, int]) -> None:
-        """Until the queue is another, or some time has gone: a file's clock ticks slower than it can be written."""
-        until = time.monotonic() + LOOK
-        while not self._wake.wait(POLL) and self._version() == seen and time.monotonic() < until:
+    def _wait_for_change(self, version: tuple[int, int]) -> None:
+        """Wait until the queue's file changes, or briefly: a file's clock is too coarse to show every write."""
+        until = time.monotonic() + REFRESH_S
+        while not self._wake.wait(POLL_S) and self._version() == version and time.monotonic() < until:
             continue
         self._wake.clear()
 
-    def _taken(self) -> sqlite3.Row | None:
-        if not self.waiting():
+    def _take_job(self) -> sqlite3.Row | None:
+        """Mark the oldest waiting job as running and return it."""
+        if not self.count_waiting():
             return None
         with self._writing() as database:
             row: sqlite3.Row | None = database.execute(
@@ -231,16 +250,16 @@ class Jobs:
                 database.execute("UPDATE jobs SET status = ?, tries = tries + 1 WHERE id = ?", (RUNNING, row["id"]))
         return row
 
-    def _do(self, job_id: str, work: Callable[[], object]) -> None:
+    def _run_job(self, job_id: str, run: Callable[[], object]) -> None:
         status, error, code = DONE, "", ""
         try:
-            if work() is True:
+            if run() is True:
                 status = QUEUED
         except TrackserverError as fault:
             status, error, code = FAILED, str(fault), fault.code
-        except Exception:  # the worker outlives any fault of one job; the log has the traceback
+        except Exception:  # no fault of one job may end the worker; the log has the traceback
             _log.exception("Job %s failed", job_id)
-            status, error, code = FAILED, "The computation failed; the server's log says why.", "internal"
+            status, error, code = FAILED, "The computation failed; see the server's log for the cause.", "internal"
         with self._writing() as database:
             if status == QUEUED:
                 database.execute(
@@ -252,27 +271,27 @@ class Jobs:
                 "UPDATE jobs SET status = ?, error = ?, code = ?, ended = ? WHERE id = ?",
                 (status, error, code, _now(), job_id),
             )
-            _forget(database)
+            _delete_oldest(database)
 
 
-def _waiting(database: sqlite3.Connection) -> int:
+def _count_waiting(database: sqlite3.Connection) -> int:
     return int(database.execute("SELECT count(*) FROM jobs WHERE status = ?", (QUEUED,)).fetchone()[0])
 
 
-def _insert(database: sqlite3.Connection, job_id: str, kind: str, asked: str, status: str) -> None:
+def _insert(database: sqlite3.Connection, job_id: str, kind: str, request: str, status: str) -> None:
     """Add a job at the end."""
     database.execute(
-        "INSERT OR REPLACE INTO jobs (id, kind, asked, status, created) VALUES (?, ?, ?, ?, ?)",
-        (job_id, kind, asked, status, _now()),
+        "INSERT OR REPLACE INTO jobs (id, kind, request, status, created) VALUES (?, ?, ?, ?, ?)",
+        (job_id, kind, request, status, _now()),
     )
 
 
-def _forget(database: sqlite3.Connection) -> None:
-    """Of the jobs that have ended, all but the last."""
+def _delete_oldest(database: sqlite3.Connection) -> None:
+    """Delete all finished jobs but the newest `MAX_FINISHED_JOBS`."""
     database.execute(
         "DELETE FROM jobs WHERE number IN "
         "(SELECT number FROM jobs WHERE status IN (?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?)",
-        (DONE, FAILED, REMEMBERED),
+        (DONE, FAILED, MAX_FINISHED_JOBS),
     )
 
 
@@ -280,6 +299,6 @@ def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def _job(row: sqlite3.Row) -> Job:
+def _to_job(row: sqlite3.Row) -> Job:
     times = {name: datetime.fromisoformat(row[name]) if row[name] else None for name in ("created", "ended")}
     return Job(row["id"], row["status"], row["position"], row["error"], row["code"], **times)

@@ -1,4 +1,4 @@
-"""Published architectures, one a file, and what is known about each installed model. Importing this needs no torch."""
+"""Published architectures, one per module, and the cards of installed models. Importing this package needs no torch."""
 
 from trackserver.models.install import load
 

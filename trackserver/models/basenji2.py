@@ -3,17 +3,18 @@
 Leaf to root: `PooledBlock`, `DilatedBlock`, `Basenji2`, `translate` (its Keras file).
 
 Kelley, "Cross-species regulatory sequence activity prediction", PLoS Computational Biology 2020;
-https://github.com/calico/basenji, manuscripts/cross2020. What summaries of it leave out or have otherwise:
+https://github.com/calico/basenji, manuscripts/cross2020. Details that summaries of it omit or state differently:
 
-1. The GELU is x * sigmoid(1.702 x). Calico's code has the tanh form since April 2022, the published weights are
-   older; with the wrong one outputs near 1 are up to 0.19 off. A full Keras file says which it was trained with.
-2. A GELU comes first of all, on the one-hot itself.
-3. The norm comes before the max-pool and may turn a channel around, so the two cannot be exchanged.
-4. Dilations grow by half and are rounded to even after every step, from the rounded value: 1, 2, 3, 4, 6, 9, 14 ...
+1. The GELU is x * sigmoid(1.702 x). Calico's code has used the tanh form since April 2022, but the published weights
+   are older; with the wrong form outputs near 1 are off by up to 0.19. A full Keras file says which one it uses.
+2. The very first layer is a GELU, on the one-hot itself.
+3. The norm comes before the max-pool and can flip a channel's sign, so the two cannot be swapped.
+4. Each dilation is 1.5 times the previous rounded one, rounded half to even: 1, 2, 3, 4, 6, 9, 14 ...
 5. No squeeze-excite, no attention, no layer norm: 30 convolutions, each with a batch norm, and a dense layer.
-6. The outer bins (64 at each side in the published files, of 1,024) are left out before the last convolution.
+6. The outer bins (64 of 1,024 at each side in the published files) are cropped before the last convolution.
 
-Human and mouse are two files, tuned apart: their trunks differ as well. Dropout does nothing here.
+Human and mouse are two files that were fine-tuned separately, so their trunks differ as well. Dropout has no effect in
+prediction.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ from trackserver.models.layers import (
     SameConv,
     check_choice,
     check_sizes,
+    config_as_json,
     crop_bins,
     max_pool,
     read_config,
     sigmoid_gelu,
     tanh_gelu,
     whole_bins,
-    written,
 )
-from trackserver.models.weights import Choice, Fit, Translated, Weights, layer_name, weight_name
+from trackserver.models.weights import Choice, Fit, TranslatedWeights, Weights, layer_name, weight_name
 
 ROW_TENSORS = ("head.weight", "head.bias")
 EPS = 1e-3  # of the batch norms: Keras' default
@@ -58,7 +59,7 @@ def dilations_of(n_blocks: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Basenji2Config:
-    """Sizes; the defaults are params_human.json's of manuscripts/cross2020."""
+    """Sizes; the defaults are those of params_human.json in manuscripts/cross2020."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -94,7 +95,7 @@ class PooledBlock(nn.Module):
 
 
 class DilatedBlock(nn.Module):
-    """(B, C, L) -> (B, C, L): the input and what a dilated convolution adds to it."""
+    """(B, C, L) -> (B, C, L): the input plus the output of a dilated convolution."""
 
     def __init__(self, channels: int, inner: int, dilation: int, gelu: str):
         super().__init__()
@@ -110,7 +111,7 @@ class DilatedBlock(nn.Module):
 
 
 class Basenji2(nn.Module):
-    """One-hot (B, 4, L) -> (B, T, L // 128 - 2 crop); `crop` in bins. The tracks' units are coverage."""
+    """One-hot (B, 4, L) -> (B, T, L // 128 - 2 crop); `crop` in bins. Tracks are in units of coverage."""
 
     def __init__(self, config: Basenji2Config, n_tracks: int, crop: int):
         super().__init__()
@@ -138,11 +139,12 @@ def build(config: dict[str, Any], n_tracks: int, crop: int) -> Basenji2:
     return Basenji2(checked, n_tracks, whole_bins(crop, checked.bin_width, "Basenji2"))
 
 
-def translate(weights: Weights, choice: Choice) -> Translated:
-    """`model_human.h5` or `model_mouse.h5` of https://storage.googleapis.com/basenji_barnyard2/, or one like them.
+def translate(weights: Weights, choice: Choice) -> TranslatedWeights:
+    """Translate `model_human.h5` or `model_mouse.h5` of https://storage.googleapis.com/basenji_barnyard2/, or a similar
+    file.
 
-    Layers are taken by their order: their names count what else was built in the session that saved them. The choice's
-    `activation` is for a file of weights alone, which cannot tell its GELU; without one it is the published.
+    Layers are taken in order, because their names depend on what else the saving session had built. The choice's
+    `activation` is for a file of weights only, which does not state its GELU; by default it is the published one.
     """
     check_choice(choice, "Basenji2", "human", "mouse")
     fit = Fit(weights, "Basenji2")
@@ -162,7 +164,7 @@ def translate(weights: Weights, choice: Choice) -> Translated:
         count += 1
     hidden = _take_conv(fit, 1, width, None, "last", "last_norm", state)
     head, bias = fit.take_layer(kernel=(hidden, None), bias=(None,))
-    fit.done()
+    fit.check_all_taken()
     state |= {"head.weight": head.T[:, :, None], "head.bias": bias}
     config = Basenji2Config(
         stem_channels=stem,
@@ -172,17 +174,17 @@ def translate(weights: Weights, choice: Choice) -> Translated:
         hidden=hidden,
         gelu=_gelu(fit, choice),
     )
-    return Translated(written(config), state)
+    return TranslatedWeights(config_as_json(config), state)
 
 
 def _take_conv(
     fit: Fit, kernel: int, width: int, channels: int | None, conv: str, norm: str, state: dict[str, Tensor]
 ) -> int:
-    """Put the next convolution and its norm into the state; returns the number of channels."""
+    """Add the next convolution and its norm to the state and return the number of channels."""
     (weight,) = fit.take_layer(kernel=(kernel, width, channels))
-    made = weight.shape[2]
+    width_out = weight.shape[2]
     gamma, beta, mean, variance = fit.take_layer(
-        gamma=(made,), beta=(made,), moving_mean=(made,), moving_variance=(made,)
+        gamma=(width_out,), beta=(width_out,), moving_mean=(width_out,), moving_variance=(width_out,)
     )
     state |= {
         f"{conv}.weight": weight.permute(2, 1, 0),
@@ -191,7 +193,7 @@ def _take_conv(
         f"{norm}.running_mean": mean,
         f"{norm}.running_var": variance,
     }
-    return made
+    return width_out
 
 
 def _next_kernel(fit: Fit) -> int:
@@ -208,18 +210,18 @@ def _next_kernel(fit: Fit) -> int:
 
 
 def _dilations(settings: dict[str, Any], n_blocks: int) -> tuple[int, ...]:
-    """Those of the convolutions of length 3 where the file tells, else by the published rule."""
+    """Read the dilations of convolutions of length 3 from the file's settings, else use the published rule."""
     layers = [layer.get("config", {}) for layer in settings.get("config", {}).get("layers", [])]
-    told = [layer["dilation_rate"][0] for layer in layers if layer.get("kernel_size") == [3]]
-    return tuple(told) if len(told) == n_blocks else dilations_of(n_blocks)
+    rates = [layer["dilation_rate"][0] for layer in layers if layer.get("kernel_size") == [3]]
+    return tuple(rates) if len(rates) == n_blocks else dilations_of(n_blocks)
 
 
 def _gelu(fit: Fit, choice: Choice) -> Literal["sigmoid", "tanh"]:
-    named = keras.activations(fit.weights.settings)
-    told = [gelu for name, gelu in (("GELU", "sigmoid"), ("nn.gelu approximate", "tanh")) if name in named]
-    if fit.weights.settings and len(told) != 1:
-        raise fit.misfit(f"of its activations ({', '.join(sorted(named)) or 'none'}) one must be a GELU known here")
-    gelu = told[0] if told else choice.activation or "sigmoid"
+    names = keras.activations(fit.weights.settings)
+    gelus = [gelu for name, gelu in (("GELU", "sigmoid"), ("nn.gelu approximate", "tanh")) if name in names]
+    if fit.weights.settings and len(gelus) != 1:
+        raise fit.misfit(f"one of its activations ({', '.join(sorted(names)) or 'none'}) has to be a known GELU")
+    gelu = gelus[0] if gelus else choice.activation or "sigmoid"
     if gelu not in GELU:
         raise DataError(f"Basenji2's activation is 'sigmoid' or 'tanh', not '{choice.activation}'.")
     if choice.activation not in ("", gelu):

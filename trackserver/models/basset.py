@@ -1,18 +1,18 @@
 """Basset: the accessibility of 164 cell types over a 600-bp window.
 
-Leaf to root: `PooledConv` (convolution, norm, max-pool, rectifier), `Basset`.
+Leaf to root: `PooledConv` (convolution, norm, max-pool, ReLU), `Basset`.
 
 Kelley, Snoek, Rinn, "Basset: learning the regulatory code of the accessible genome with deep convolutional neural
 networks", Genome Research 2016; https://github.com/davek44/Basset. The file read here is the Kipoi copy of the Torch7
-weights, https://zenodo.org/record/1466068. What a reader of later networks by its author would not expect:
+weights, https://zenodo.org/record/1466068. Differences from later networks by its author:
 
 1. The convolutions are not padded, and have a bias although a batch norm follows.
-2. The dense layers are normalised too, before their rectifier.
-3. The rectifier of a convolution comes after the max-pool here: the same values, a quarter of the work. The norm
-   cannot, for its weights may be negative.
-4. Dropout does nothing in prediction and is left out.
+2. The dense layers are normed too, before their ReLU.
+3. A convolution's ReLU comes after the max-pool here: the same values for a quarter of the work. The norm cannot be
+   moved like that, because its weights can be negative.
+4. Dropout has no effect in prediction and is omitted.
 
-There is one value a window: it says something about the window's centre, whatever stretch the caller writes it over.
+There is one value per window. It describes the window's centre, however wide the bin the caller assigns it to.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trackserver.models.along import Windows
 from trackserver.models.layers import (
     BatchNorm,
     Step,
@@ -35,14 +34,24 @@ from trackserver.models.layers import (
     read_config,
     roundest_window,
 )
-from trackserver.models.weights import Choice, Fit, Translated, Weights, head_of, in_acgt, prefix_of, take_dense
+from trackserver.models.shared_stride import Windows
+from trackserver.models.weights import (
+    Choice,
+    Fit,
+    TranslatedWeights,
+    Weights,
+    choose_head,
+    find_prefix,
+    reorder_to_acgt,
+    take_dense,
+)
 
 ROW_TENSORS = ("head.weight", "head.bias")
 
 KERNELS = (19, 11, 7)
 POOLS = (3, 4, 4)
 STEPS = tuple(Step(kernel - 1, pool) for kernel, pool in zip(KERNELS, POOLS, strict=True))
-# Where the file keeps its convolutions, its dense layers and the head; each but the head is followed by its norm.
+# Layer numbers in the file of the convolutions, the dense layers and the head; all but the head precede their norm.
 CONVS = (0, 4, 8)
 DENSE = (13, 17)
 HEAD = 21
@@ -81,7 +90,7 @@ class PooledConv(nn.Module):
 
 
 class Basset(nn.Module):
-    """One-hot (B, 4, L) -> probabilities (B, T, n); L one window, or n that lie `window - 2 * crop` bp apart."""
+    """One-hot (B, 4, L) -> probabilities (B, T, n); L covers one window, or n windows `window - 2 * crop` bp apart."""
 
     def __init__(self, config: BassetConfig, n_tracks: int, crop: int = 0):
         super().__init__()
@@ -99,7 +108,7 @@ class Basset(nn.Module):
         self.dense2, self.norm2 = nn.Linear(first, second), BatchNorm(second, EPS)
         self.head = nn.Linear(second, n_tracks)
 
-    def goes_along(self, stride: int) -> bool:
+    def shares_windows(self, stride: int) -> bool:
         return stride == self.windows.stride and self.windows.overlap
 
     def forward(self, one_hot: Tensor) -> Tensor:
@@ -112,34 +121,34 @@ class Basset(nn.Module):
 
 
 def build(config: dict[str, Any], n_tracks: int, crop: int) -> Basset:
-    """A network from a card's configuration; `crop` changes no value: it tells how far apart windows lie."""
+    """Build the network of a card's configuration; `crop` sets the stride of the windows and changes no value."""
     return Basset(read_config(BassetConfig, config, "Basset"), n_tracks, crop)
 
 
-def translate(weights: Weights, choice: Choice) -> Translated:
-    """The published file: layers numbered as in the Torch7 model; the norms' counters, where there are any, unused."""
-    head_of(choice, "Basset", "profiles")
-    fit, prefix = Fit(weights, "Basset"), prefix_of(weights, f"{DENSE[0]}.1.weight")
+def translate(weights: Weights, choice: Choice) -> TranslatedWeights:
+    """Translate the published file, whose layers are numbered as in the Torch7 model; counters of norms are ignored."""
+    choose_head(choice, "Basset", "profiles")
+    fit, prefix = Fit(weights, "Basset"), find_prefix(weights, f"{DENSE[0]}.1.weight")
     fit.ignore(r"\.num_batches_tracked$")
     state: dict[str, Tensor] = {}
     channels: list[int] = []
-    for i, (place, length) in enumerate(zip(CONVS, KERNELS, strict=True)):
+    for i, (number, length) in enumerate(zip(CONVS, KERNELS, strict=True)):
         width = channels[-1] if channels else 4
-        kernel = fit.take(f"{prefix}{place}.weight", None, width, length, 1)[..., 0]
+        kernel = fit.take(f"{prefix}{number}.weight", None, width, length, 1)[..., 0]
         channels.append(len(kernel))
-        state[f"tower.{i}.conv.weight"] = kernel if i else in_acgt(kernel, choice.alphabet)
-        state[f"tower.{i}.conv.bias"] = fit.take(f"{prefix}{place}.bias", channels[-1])
-        state |= _take_norm(fit, f"{prefix}{place + 1}", f"tower.{i}.norm", channels[-1])
-    first, second = (f"{prefix}{place}.1" for place in DENSE)
+        state[f"tower.{i}.conv.weight"] = kernel if i else reorder_to_acgt(kernel, choice.alphabet)
+        state[f"tower.{i}.conv.bias"] = fit.take(f"{prefix}{number}.bias", channels[-1])
+        state |= _take_norm(fit, f"{prefix}{number + 1}", f"tower.{i}.norm", channels[-1])
+    first, second = (f"{prefix}{number}.1" for number in DENSE)
     state |= take_dense(fit, channels[-1], dense1=first, dense2=second, head=f"{prefix}{HEAD}.1")
     hidden = [len(state["dense1.weight"]), len(state["dense2.weight"])]
-    for place, name, width in zip(DENSE, ("norm1", "norm2"), hidden, strict=True):
-        state |= _take_norm(fit, f"{prefix}{place + 1}", name, width)
-    fit.done()
+    for number, name, width in zip(DENSE, ("norm1", "norm2"), hidden, strict=True):
+        state |= _take_norm(fit, f"{prefix}{number + 1}", name, width)
+    fit.check_all_taken()
     window = roundest_window(state["dense1.weight"].shape[1] // channels[-1], STEPS)
-    return Translated({"channels": channels, "hidden": hidden, "window": window}, state)
+    return TranslatedWeights({"channels": channels, "hidden": hidden, "window": window}, state)
 
 
-def _take_norm(fit: Fit, there: str, here: str, width: int) -> dict[str, Tensor]:
-    parts = ("weight", "bias", "running_mean", "running_var")
-    return {f"{here}.{part}": fit.take(f"{there}.{part}", width) for part in parts}
+def _take_norm(fit: Fit, file_name: str, name: str, width: int) -> dict[str, Tensor]:
+    tensors = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{tensor}": fit.take(f"{file_name}.{tensor}", width) for tensor in tensors}

@@ -1,18 +1,18 @@
-"""Beluga: 2,002 chromatin profiles of the middle of a 2,000-bp window, the deeper DeepSEA inside ExPecto.
+"""Beluga: 2,002 chromatin profiles of the middle of a 2,000-bp window; the deeper DeepSEA used by ExPecto.
 
 Leaf to root: `Stage` (two convolutions and a max-pool), `Beluga`.
 
 Zhou, Theesfeld, Yao, Chen, Wong, Troyanskaya, "Deep learning sequence-based ab initio prediction of variant effects
 on expression and disease risk", Nature Genetics 2018; https://github.com/FunctionLab/ExPecto. The file read here is
-https://zenodo.org/record/3402406 (Kipoi, DeepSEA/beluga). What a reader of the paper would not expect:
+https://zenodo.org/record/3402406 (Kipoi, DeepSEA/beluga). Details that the paper does not mention:
 
 1. The dense layer has 2,003 units, one more than there are profiles.
-2. The file's first layer takes its channels in the order A G C T; its kernel is reordered here, once.
-3. The outputs are probabilities: some copies leave the sigmoid out.
-4. Dropout does nothing in prediction and is left out.
-5. The rectifier of a stage's second convolution comes after the max-pool: the same values, a quarter of the work.
+2. The file's first layer has its channels in the order A G C T; its kernel is reordered once, on import.
+3. The outputs are probabilities, although some copies omit the sigmoid.
+4. Dropout has no effect in prediction and is omitted.
+5. The ReLU of a stage's second convolution comes after the max-pool: the same values for a quarter of the work.
 
-There is one value a window: it says something about the window's centre, whatever stretch the caller writes it over.
+There is one value per window. It describes the window's centre, however wide the bin the caller assigns it to.
 """
 
 from __future__ import annotations
@@ -25,15 +25,24 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trackserver.models.along import Windows
 from trackserver.models.layers import Step, check_sizes, max_pool, positions_after, read_config, roundest_window
-from trackserver.models.weights import Choice, Fit, Translated, Weights, head_of, in_acgt, prefix_of, take_dense
+from trackserver.models.shared_stride import Windows
+from trackserver.models.weights import (
+    Choice,
+    Fit,
+    TranslatedWeights,
+    Weights,
+    choose_head,
+    find_prefix,
+    reorder_to_acgt,
+    take_dense,
+)
 
 ROW_TENSORS = ("head.weight", "head.bias")
 
 KERNEL = 8
 STEPS = (Step(2 * (KERNEL - 1), 4), Step(2 * (KERNEL - 1), 4), Step(2 * (KERNEL - 1), 1))
-# Where the file keeps each stage's two convolutions.
+# Layer numbers in the file of each stage's two convolutions.
 CONVS = ((0, 2), (6, 8), (12, 14))
 
 
@@ -69,7 +78,7 @@ class Stage(nn.Module):
 
 
 class Beluga(nn.Module):
-    """One-hot (B, 4, L) -> probabilities (B, T, n); L one window, or n that lie `window - 2 * crop` bp apart."""
+    """One-hot (B, 4, L) -> probabilities (B, T, n); L covers one window, or n windows `window - 2 * crop` bp apart."""
 
     def __init__(self, config: BelugaConfig, n_tracks: int, crop: int = 0):
         super().__init__()
@@ -80,7 +89,7 @@ class Beluga(nn.Module):
         self.hidden = nn.Linear(widths[-1] * config.positions, config.hidden)
         self.head = nn.Linear(config.hidden, n_tracks)
 
-    def goes_along(self, stride: int) -> bool:
+    def shares_windows(self, stride: int) -> bool:
         return stride == self.windows.stride and self.windows.overlap
 
     def forward(self, one_hot: Tensor) -> Tensor:
@@ -91,26 +100,26 @@ class Beluga(nn.Module):
 
 
 def build(config: dict[str, Any], n_tracks: int, crop: int) -> Beluga:
-    """A network from a card's configuration; `crop` changes no value: it tells how far apart windows lie."""
+    """Build the network of a card's configuration; `crop` sets the stride of the windows and changes no value."""
     return Beluga(read_config(BelugaConfig, config, "Beluga"), n_tracks, crop)
 
 
-def translate(weights: Weights, choice: Choice) -> Translated:
-    """The published file: layers numbered within `0.` (convolutions) and `1.` (dense), both under `model.`."""
-    head_of(choice, "Beluga", "profiles")
-    fit, prefix = Fit(weights, "Beluga"), prefix_of(weights, "1.2.1.weight")
+def translate(weights: Weights, choice: Choice) -> TranslatedWeights:
+    """Translate the published file, with layers numbered in `0.` (convolutions) and `1.` (dense), under `model.`."""
+    choose_head(choice, "Beluga", "profiles")
+    fit, prefix = Fit(weights, "Beluga"), find_prefix(weights, "1.2.1.weight")
     state: dict[str, Tensor] = {}
     channels: list[int] = []
     for i, (first, second) in enumerate(CONVS):
         kernel = fit.take(f"{prefix}0.{first}.weight", None, channels[-1] if channels else 4, 1, KERNEL)[:, :, 0]
         width = len(kernel)
         channels.append(width)
-        state[f"stages.{i}.first.weight"] = kernel if i else in_acgt(kernel, choice.alphabet)
+        state[f"stages.{i}.first.weight"] = kernel if i else reorder_to_acgt(kernel, choice.alphabet)
         state[f"stages.{i}.first.bias"] = fit.take(f"{prefix}0.{first}.bias", width)
         state[f"stages.{i}.second.weight"] = fit.take(f"{prefix}0.{second}.weight", width, width, 1, KERNEL)[:, :, 0]
         state[f"stages.{i}.second.bias"] = fit.take(f"{prefix}0.{second}.bias", width)
     state |= take_dense(fit, channels[-1], hidden=f"{prefix}1.2.1", head=f"{prefix}1.4.1")
-    fit.done()
+    fit.check_all_taken()
     hidden, flattened = state["hidden.weight"].shape
     window = roundest_window(flattened // channels[-1], STEPS)
-    return Translated({"channels": channels, "hidden": hidden, "window": window}, state)
+    return TranslatedWeights({"channels": channels, "hidden": hidden, "window": window}, state)

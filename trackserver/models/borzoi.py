@@ -5,21 +5,21 @@ Leaf to root: `ConvBlock`, `SeparableConv`, `Ascent` (a step up the U), the basi
 
 Linder, Srivastava, Yuan, Agarwal, Kelley, "Predicting RNA-seq coverage from DNA sequence as a unifying model of gene
 regulation", Nature Genetics 2025; https://github.com/calico/borzoi and https://github.com/calico/baskerville; in torch
-https://github.com/johahi/borzoi-pytorch. What the paper leaves open:
+https://github.com/johahi/borzoi-pytorch. Details that the paper leaves open:
 
 1. The first convolution has a max-pool but neither norm nor activation; all others are norm, GELU (the tanh form),
    convolution with bias.
-2. The tower has one convolution a level, hence nothing residual, and 7 levels in all: 128 bp in the transformer.
-3. Distances enter attention as 16 nested masks and the same with the sign; the widths grow by a factor that makes the
-   16th reach the 4,096 positions of the published window. A shorter window keeps these widths, as in borzoi-pytorch;
-   Calico's code would fit them to the window, whose weights were not trained so.
-4. Going up, positions are repeated, what the tower had there is added, and a separable convolution follows; neither
-   it nor the one before has an activation after it.
-5. Norms keep Keras' epsilon of 1e-3, layer norms too.
-6. What comes out is squashed: `unsquash` leads back to coverage. Four replicates are meant to be averaged.
-7. Published predictions leave out 5,120 bins at each side (training's view) or 16.
+2. The tower has one convolution per level, so nothing is residual, and 7 levels in all: 128 bp in the transformer.
+3. Distances enter attention as 16 nested masks, and the same with the sign; the widths grow by a factor at which the
+   16th reaches the 4,096 positions of the published window. A shorter window keeps these widths, as in borzoi-pytorch;
+   Calico's code would fit them to the window, but the weights were not trained that way.
+4. On the way up, positions are repeated, the tower's activations of that level are added, and a separable convolution
+   follows; neither it nor the one before it is followed by an activation.
+5. All norms, layer norms included, use Keras' epsilon of 1e-3.
+6. Outputs are squashed: `unsquash` converts them back to coverage. The four replicates are meant to be averaged.
+7. Published predictions crop 5,120 bins at each side (as in training) or 16.
 
-Dropout does nothing here. Flashzoi (rotary attention) and Borzoi Prime (another U) are other networks.
+Dropout has no effect in prediction. Flashzoi (rotary attention) and Borzoi Prime (a different U) are other networks.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ from trackserver.models.layers import (
     BatchNorm,
     SameConv,
     Sizes,
-    TorchSource,
+    TorchReader,
     TransformerBlock,
     attention_state,
     check_choice,
     check_sizes,
+    config_as_json,
     crop_bins,
-    flat,
+    flatten_states,
     max_pool,
     read_config,
     take_block,
     tanh_gelu,
     two_sided,
     whole_bins,
-    written,
 )
-from trackserver.models.weights import Choice, Fit, Translated, Weights, weight_name
+from trackserver.models.weights import Choice, Fit, TranslatedWeights, Weights, weight_name
 
 ROW_TENSORS = ("head.weight", "head.bias")
 EPS = 1e-3  # of batch and layer norms: Keras' default
@@ -64,31 +64,37 @@ EPS = 1e-3  # of batch and layer norms: Keras' default
 
 @dataclass(frozen=True)
 class BorzoiConfig:
-    """Sizes; the defaults are params_pred.json's of calico/borzoi."""
+    """Sizes; the defaults are those of params_pred.json in calico/borzoi."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     stem_channels: int = 512
     stem_kernel: int = 15
-    tower_channels: tuple[int, ...] = (608, 736, 896, 1056, 1280)  # even steps of ratio to 1536, in multiples of 32
+    tower_channels: tuple[int, ...] = (
+        608,
+        736,
+        896,
+        1056,
+        1280,
+    )  # growing by a constant ratio to 1536, in multiples of 32
     tower_kernel: int = 5
-    width: int = 1536  # of the tower's last level, the transformer and the way up
+    width: int = 1536  # of the tower's last level, the transformer and the ascent
     layers: int = 8
     heads: int = 8
-    key: int = 64  # of each head
-    value: int = 192  # of each head
+    key: int = 64  # per head
+    value: int = 192  # per head
     features: int = 32  # of the basis of distances: 16 masks, and the same with the sign
     mlp: int = 3072  # twice the width
-    span: int = 4096  # positions that the widest mask reaches: the transformer's in the published window
+    span: int = 4096  # positions that the widest mask reaches, as many as in the published window
     hidden: int = 1920  # of the last layer before the tracks
 
     def __post_init__(self) -> None:
         if not self.tower_channels:
-            raise DataError("Borzoi needs tower_channels: the last are what the way up takes from the tower.")
+            raise DataError("Borzoi needs tower_channels, because the ascent reads the last of them.")
         sizes = (self.stem_channels, self.stem_kernel, *self.tower_channels, self.tower_kernel, self.width, self.layers)
         check_sizes("Borzoi", *sizes, self.heads, self.key, self.value, self.features, self.mlp, self.span, self.hidden)
         if self.features % 2:
-            raise DataError(f"Borzoi's features are two equal parts, which {self.features} cannot be.")
+            raise DataError(f"Borzoi's features are two equal parts, but {self.features} is odd.")
 
     @property
     def bin_width(self) -> int:
@@ -108,7 +114,7 @@ class ConvBlock(nn.Module):
 
 
 class SeparableConv(nn.Module):
-    """(B, C, L) -> (B, C, L): each channel's own kernel of 3, then a mixture of the channels."""
+    """(B, C, L) -> (B, C, L): a kernel of 3 per channel, then a mixture of the channels."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -130,17 +136,17 @@ class Ascent(nn.Module):
 
     def forward(self, x: Tensor, tower: Tensor) -> Tensor:
         sum_ = self.across(tower)
-        sum_.unflatten(-1, (-1, 2)).add_(self.up(x)[..., None])  # each position twice, without a copy of its own
+        sum_.unflatten(-1, (-1, 2)).add_(self.up(x)[..., None])  # repeats each position, without a copy
         return self.separable(sum_)
 
 
 @lru_cache(maxsize=8)
 def basis(length: int, features: int, span: int, device: torch.device) -> Tensor:
-    """(2 * length - 1, features): what is known of a distance, from 1 - length to length - 1."""
-    with torch.inference_mode(False), torch.no_grad():  # a tensor that any mode may use later
+    """(2 * length - 1, features): features of each distance from 1 - length to length - 1."""
+    with torch.inference_mode(False), torch.no_grad():  # so that the cached tensor can be used in any mode
         count = features // 2
-        growth = torch.arange(1, count + 1, dtype=torch.float64, device="cpu") / count
-        reach = (span + 1.0) ** growth - 1
+        exponent = torch.arange(1, count + 1, dtype=torch.float64, device="cpu") / count
+        reach = (span + 1.0) ** exponent - 1
         distance = torch.arange(length, device="cpu")[:, None]
         return two_sided((reach > distance).float()).to(device)
 
@@ -187,8 +193,8 @@ def build(config: dict[str, Any], n_tracks: int, crop: int) -> Borzoi:
     return Borzoi(checked, n_tracks, whole_bins(crop, checked.bin_width, "Borzoi"))
 
 
-class PackageSource(TorchSource):
-    """A state dict of borzoi-pytorch: https://huggingface.co/johahi/borzoi-replicate-0 to -3."""
+class PackageReader(TorchReader):
+    """Reads a state dict of borzoi-pytorch: https://huggingface.co/johahi/borzoi-replicate-0 to -3."""
 
     def __init__(self, weights: Weights):
         super().__init__(Fit(weights, "Borzoi"))
@@ -196,10 +202,10 @@ class PackageSource(TorchSource):
         rotary = next((name for name in weights.tensors if ".mha." in name), None)
         if rotary is not None:
             shape = tuple(weights.tensors[rotary].shape)
-            raise self.fit.misfit(f"its {rotary} {shape} is the rotary attention of Flashzoi, which is not known here")
+            raise self.fit.misfit(f"its {rotary} {shape} is the rotary attention of Flashzoi, which is not supported")
 
-    def pointwise(self, path: str, made: int | None, width: int) -> dict[str, Tensor]:
-        return self.conv(path, made, width, 1)
+    def pointwise(self, path: str, width_out: int | None, width: int) -> dict[str, Tensor]:
+        return self.conv(path, width_out, width, 1)
 
     def separable(self, path: str, width: int) -> dict[str, Tensor]:
         return {
@@ -208,54 +214,54 @@ class PackageSource(TorchSource):
             "pointwise.bias": self.fit.take(f"{path}.1.bias", width),
         }
 
-    def head(self, wanted: str, width: int) -> dict[str, Tensor]:
-        heads = {
-            name.removesuffix("_head.weight") for name in self.fit.weights.tensors if name.endswith("_head.weight")
-        }
-        if heads and wanted not in heads:
-            raise DataError(f"{self.fit.weights.path} has no head '{wanted}'; it has {listing(sorted(heads))}.")
-        self.fit.ignore(rf"^(?!{re.escape(wanted)}_)\w+_head\.")
-        return self.conv(f"{wanted}_head", None, width, 1)
+    def head(self, name: str, width: int) -> dict[str, Tensor]:
+        heads = {key.removesuffix("_head.weight") for key in self.fit.weights.tensors if key.endswith("_head.weight")}
+        if heads and name not in heads:
+            raise DataError(f"{self.fit.weights.path} has no head '{name}'; it has {listing(sorted(heads))}.")
+        self.fit.ignore(rf"^(?!{re.escape(name)}_)\w+_head\.")
+        return self.conv(f"{name}_head", None, width, 1)
 
 
-class KerasSource:
-    """Calico's `model0_best.h5` (human) and `model1_best.h5` (mouse), whose tensors are taken by their order.
+class KerasReader:
+    """Reads Calico's `model0_best.h5` (human) and `model1_best.h5` (mouse), taking the tensors in order.
 
-    Keras lists layers by how far from the output they stand: the two branches of a step up the U are interleaved.
+    Keras lists layers by their distance from the output, so the two branches of an ascent are interleaved.
     """
 
     def __init__(self, weights: Weights):
         self.fit = Fit(weights, "Borzoi")
-        self.left = list(weights.tensors)
+        self.remaining = list(weights.tensors)
         if other := keras.activations(weights.settings) & {"GELU", "nn.gelu"}:
             raise self.fit.misfit(f"its activation is {other.pop()}, not the tanh GELU")
 
     def take(self, tensor: str, *shape: int | None) -> Tensor:
-        """The next tensor of the file, which must end in this name and have this shape."""
-        name = self.left.pop(0) if self.left else ""
+        """Take the file's next tensor, whose name has to end like this and which has to have this shape."""
+        name = self.remaining.pop(0) if self.remaining else ""
         if not name.partition(":")[0].endswith(f"/{tensor}"):
-            found = f"{name} {tuple(self.fit.weights.tensors[name].shape)}" if name else "nothing more"
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
-            raise self.fit.misfit(f"it has {found} where a {tensor} ({wanted}) is expected")
+            actual = f"{name} {tuple(self.fit.weights.tensors[name].shape)}" if name else "nothing more"
+            expected = ", ".join("any" if size is None else str(size) for size in shape)
+            raise self.fit.misfit(f"it has {actual} where a {tensor} ({expected}) is expected")
         return self.fit.take(name, *shape)
 
-    def holds(self, path: str) -> bool:
-        """Whether the next layers are a norm and attention, or a norm and a convolution with another such after it."""
+    def has_layer(self, path: str) -> bool:
+        """Whether the next layers are a norm and attention, or two pairs of a norm and a convolution."""
         if path.startswith("transformer"):
-            return [weight_name(name) for name in self.left[2:3]] == ["r_w_bias"]
-        kernels = [self.fit.weights.tensors[name] for name in self.left[4:11:6]]  # a norm has 4 tensors, then come 2
+            return [weight_name(name) for name in self.remaining[2:3]] == ["r_w_bias"]
+        kernels = [
+            self.fit.weights.tensors[name] for name in self.remaining[4:11:6]
+        ]  # a norm has 4 tensors, a convolution 2
         return len(kernels) == 2 and all(kernel.ndim == 3 and len(kernel) == 5 for kernel in kernels)
 
-    def conv(self, path: str, made: int | None, width: int, kernel: int) -> dict[str, Tensor]:
-        weight = self.take("kernel", kernel, width, made).permute(2, 1, 0)
+    def conv(self, path: str, width_out: int | None, width: int, kernel: int) -> dict[str, Tensor]:
+        weight = self.take("kernel", kernel, width, width_out).permute(2, 1, 0)
         return {"weight": weight, "bias": self.take("bias", len(weight))}
 
-    def linear(self, path: str, made: int | None, width: int) -> dict[str, Tensor]:
-        weight = self.take("kernel", width, made).T
+    def linear(self, path: str, width_out: int | None, width: int) -> dict[str, Tensor]:
+        weight = self.take("kernel", width, width_out).T
         return {"weight": weight, "bias": self.take("bias", len(weight))}
 
-    def pointwise(self, path: str, made: int | None, width: int) -> dict[str, Tensor]:
-        state = self.linear(path, made, width)
+    def pointwise(self, path: str, width_out: int | None, width: int) -> dict[str, Tensor]:
+        state = self.linear(path, width_out, width)
         return {"weight": state["weight"][:, :, None], "bias": state["bias"]}
 
     def norm(self, path: str, width: int) -> dict[str, Tensor]:
@@ -275,8 +281,8 @@ class KerasSource:
         out = self.take("embedding_layer/kernel", len(v), width).T
         bias = self.take("embedding_layer/bias", width)
         r = self.take("r_k_layer/kernel", sizes.features, heads * key).T
-        found = Sizes(heads, key, len(v) // heads, r.shape[1], sizes.mlp)
-        return attention_state(content, position, q, k, v, out, bias, r), found
+        sizes = Sizes(heads, key, len(v) // heads, r.shape[1], sizes.mlp)
+        return attention_state(content, position, q, k, v, out, bias, r), sizes
 
     def separable(self, path: str, width: int) -> dict[str, Tensor]:
         return {
@@ -285,62 +291,64 @@ class KerasSource:
             "pointwise.bias": self.take("bias", width),
         }
 
-    def head(self, wanted: str, width: int) -> dict[str, Tensor]:
-        """The file's only one, which is not named."""
+    def head(self, name: str, width: int) -> dict[str, Tensor]:
+        """Read the file's only head, which has no name."""
         return self.pointwise("head", None, width)
 
 
-def translate(weights: Weights, choice: Choice) -> Translated:
-    """The torch or the Keras file of one replicate, or a smaller one; of one head, by default `human`."""
+def translate(weights: Weights, choice: Choice) -> TranslatedWeights:
+    """Translate the torch or Keras file of one replicate, or a smaller one; one head, by default `human`."""
     check_choice(choice, "Borzoi", "human", "mouse")
     is_keras = any(weight_name(name) == "gamma" for name in weights.tensors)
-    source = KerasSource(weights) if is_keras else PackageSource(weights)
-    layers = {"stem": source.conv("conv_dna.conv_layer", None, 4, 15)}
-    stem = at = len(layers["stem"]["weight"])
+    reader = KerasReader(weights) if is_keras else PackageReader(weights)
+    layers = {"stem": reader.conv("conv_dna.conv_layer", None, 4, 15)}
+    stem = channels = len(layers["stem"]["weight"])
     tower: list[int] = []
-    while source.holds(f"res_tower.{2 * len(tower)}.conv_layer"):
-        at = _take_conv_block(source, f"res_tower.{2 * len(tower)}", f"tower.{len(tower)}", at, layers)
-        tower.append(at)
-    width = _take_conv_block(source, "unet1.1", "bottom", at, layers)
+    while reader.has_layer(f"res_tower.{2 * len(tower)}.conv_layer"):
+        path, name = f"res_tower.{2 * len(tower)}", f"tower.{len(tower)}"
+        channels = _take_conv_block(reader, path, name, channels, layers)
+        tower.append(channels)
+    width = _take_conv_block(reader, "unet1.1", "bottom", channels, layers)
     sizes, count = Sizes(), 0
-    while source.holds(f"transformer.{count}.1.fn.1"):
-        layers[f"transformer.{count}"], sizes = take_block(source, f"transformer.{count}", width, sizes)
+    while reader.has_layer(f"transformer.{count}.1.fn.1"):
+        layers[f"transformer.{count}"], sizes = take_block(reader, f"transformer.{count}", width, sizes)
         count += 1
-    for level, across in ((1, width), (0, at)):
-        # In the order Keras has them.
+    for level, across in ((1, width), (0, channels)):
+        # in the order of the Keras file
         up, over = f"upsampling_unet{level}.0", f"horizontal_conv{level}"
-        layers[f"ascent{level}.up.norm"] = source.norm(f"{up}.norm", width)
-        layers[f"ascent{level}.across.norm"] = source.norm(f"{over}.norm", across)
-        layers[f"ascent{level}.up.conv"] = source.pointwise(f"{up}.conv_layer", width, width)
-        layers[f"ascent{level}.across.conv"] = source.pointwise(f"{over}.conv_layer", width, across)
-        layers[f"ascent{level}.separable"] = source.separable(f"separable{level}.conv_layer", width)
-    layers["last.norm"] = source.norm("final_joined_convs.0.norm", width)
-    layers["last.conv"] = source.conv("final_joined_convs.0.conv_layer", None, width, 1)
+        layers[f"ascent{level}.up.norm"] = reader.norm(f"{up}.norm", width)
+        layers[f"ascent{level}.across.norm"] = reader.norm(f"{over}.norm", across)
+        layers[f"ascent{level}.up.conv"] = reader.pointwise(f"{up}.conv_layer", width, width)
+        layers[f"ascent{level}.across.conv"] = reader.pointwise(f"{over}.conv_layer", width, across)
+        layers[f"ascent{level}.separable"] = reader.separable(f"separable{level}.conv_layer", width)
+    layers["last.norm"] = reader.norm("final_joined_convs.0.norm", width)
+    layers["last.conv"] = reader.conv("final_joined_convs.0.conv_layer", None, width, 1)
     hidden = len(layers["last.conv"]["weight"])
-    layers["head"] = source.head(choice.head or "human", hidden)
-    source.fit.done()
-    found = {name: size for name, size in sizes._asdict().items() if size is not None}
+    layers["head"] = reader.head(choice.head or "human", hidden)
+    reader.fit.check_all_taken()
+    attention = {name: size for name, size in sizes._asdict().items() if size is not None}
     config = BorzoiConfig(
-        stem_channels=stem, tower_channels=tuple(tower), width=width, layers=count, hidden=hidden, **found
+        stem_channels=stem, tower_channels=tuple(tower), width=width, layers=count, hidden=hidden, **attention
     )
-    return Translated(written(config), flat(layers))
+    return TranslatedWeights(config_as_json(config), flatten_states(layers))
 
 
 def _take_conv_block(
-    source: PackageSource | KerasSource, path: str, ours: str, width: int, layers: dict[str, dict[str, Tensor]]
+    reader: PackageReader | KerasReader, path: str, name: str, width: int, layers: dict[str, dict[str, Tensor]]
 ) -> int:
-    """Put a block of the tower among the layers; returns its number of channels."""
-    layers[f"{ours}.norm"] = source.norm(f"{path}.norm", width)
-    layers[f"{ours}.conv"] = source.conv(f"{path}.conv_layer", None, width, 5)
-    return len(layers[f"{ours}.conv"]["weight"])
+    """Add a block of the tower to the layers and return its number of channels."""
+    layers[f"{name}.norm"] = reader.norm(f"{path}.norm", width)
+    layers[f"{name}.conv"] = reader.conv(f"{path}.conv_layer", None, width, 5)
+    return len(layers[f"{name}.conv"]["weight"])
 
 
 def unsquash(values: Tensor, scale: Tensor, clip_soft: Tensor, power: Tensor) -> Tensor:
-    """Coverage from what Borzoi predicts, by each track's own transform in training, undone last step first.
+    """Convert Borzoi's predictions to coverage by inverting each track's transform in training.
 
-    Training took coverage to 3/4 (RNA-seq, `sum_sqrt`) or as it was (`sum`, `mean`), of what exceeded the soft clip the
-    square root, and multiplied by the scale. The published replicates need this, the older of two transforms in
-    Calico's code (`untransform_old`): the newer shifts by 1 and squares, and its results differ.
+    Training raised coverage to the power 3/4 (RNA-seq, `sum_sqrt`) or left it as it was (`sum`, `mean`), replaced the
+    excess over the soft clip by its square root, and multiplied by the scale. The published replicates need this older
+    transform of the two in Calico's code (`untransform_old`); the newer one shifts by 1 and squares, and gives other
+    values.
 
     Parameters
     ----------
@@ -351,8 +359,7 @@ def unsquash(values: Tensor, scale: Tensor, clip_soft: Tensor, power: Tensor) ->
     power
         (T,), 4/3 for a `sum_sqrt` track, otherwise 1.
     """
-    scale, clip_soft, power = (of_track[:, None] for of_track in (scale, clip_soft, power))
+    scale, clip_soft, power = (parameter[:, None] for parameter in (scale, clip_soft, power))
     values = values / scale
-    over = (values - clip_soft).clamp(min=0)
-    # Where nothing is over, the value stays as it is.
-    return torch.where(over > 0, clip_soft + over**2, values) ** power
+    excess = (values - clip_soft).clamp(min=0)
+    return torch.where(excess > 0, clip_soft + excess**2, values) ** power

@@ -1,12 +1,13 @@
-"""What is known about a model without opening its weights: its card, and the choice of its tracks.
+"""A model's card: everything known about it without opening its weights, and the selection of its tracks.
 
-No torch: a server that only shows tracks reads cards too.
+Needs no torch, because a server that only shows tracks reads cards too.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,14 +22,16 @@ from trackserver.errors import DataError, InvalidRequest, UnknownTrack
 from trackserver.storage import write_whole
 from trackserver.validation import first_problem
 
-# Cards come from elsewhere with their weights: a mistyped key, a quoted number or a NaN is an error, not a guess.
+# Cards come from other people, with their weights: a mistyped key, a quoted number or a NaN is an error, not a guess.
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
 class Squash:
-    """How a track's data were made smaller before training, as Borzoi's were: raised to 1 / `power`, what lies above
-    `clip_soft` replaced by the root of the excess, multiplied by `scale`.
+    """How a track's data were compressed before training, as Borzoi's were.
+
+    Values were raised to 1 / `power`, the excess over `clip_soft` was replaced by its square root, and the result was
+    multiplied by `scale`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -40,10 +43,10 @@ class Squash:
 
 @dataclass(frozen=True)
 class Track:
-    """One output channel, known by its index; names repeat in published label files.
+    """One output channel, identified by its index, because names repeat in published label files.
 
-    `strand_pair` is the index of the same signal on the other strand. `mean` is the track's mean over the bins it
-    was trained on, in the track's units, where that is known: its pseudocount and its scale.
+    `strand_pair` is the index of the same signal on the other strand. `mean` is the track's mean over its training
+    bins, in the track's units, if known; it serves as pseudocount and scale.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -62,17 +65,17 @@ class Track:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A model in words and numbers.
+    """Everything known about a model without its weights.
 
-    assemblies : what it may be asked about; the first is the one it was trained on
-    window, crop, bin_width : the bp it reads, the bp at each side of them it says nothing about, and the width of
-        each of the (window - 2 crop) / bin_width values of a track
-    shortest : the shortest window it may be given, where it need not be `window`
-    n_value : what an unknown base is in all four rows of the one-hot
-    placement : where a variant lies in the window: `centre`, 0-based window / 2 - 1 as the published tools have it, or
-        `grid`, the nearest place at which the bins are those of the genome-wide tracks
-    strands : whether its authors' predictions average both strands (`average`) or read one (`forward`)
-    head : which part of the published outputs it is
+    assemblies : the assemblies it may be used on; the first is the one it was trained on
+    window, crop, bin_width : the bp it reads, the bp at each side that it does not predict, and the width of each of
+        the (window - 2 crop) / bin_width values of a track
+    shortest : the shortest window it accepts, if it accepts windows shorter than `window`
+    n_value : the value of an unknown base in all four rows of the one-hot
+    placement : where a variant lies in the window: `centre`, 0-based window / 2 - 1 as in the published tools, or
+        `grid`, the nearest position at which the bins coincide with those of the genome-wide tracks
+    strands : whether its authors' predictions average both strands (`average`) or use one (`forward`)
+    head : which of the published outputs it has
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -102,13 +105,13 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         if not self.assemblies:
-            raise DataError(f"Model {self.id}: name the assembly it was trained on.")
+            raise DataError(f"Model {self.id}: its card has to name the assembly it was trained on.")
         if problem := geometry_problem(self.window, self.crop, self.bin_width):
             raise DataError(f"Model {self.id}: {problem}.")
         if self.shortest is not None and (
             self.shortest > self.window or geometry_problem(self.shortest, self.crop, self.bin_width)
         ):
-            raise DataError(f"Model {self.id}: a window of {self.shortest} bp cannot be its shortest.")
+            raise DataError(f"Model {self.id}: its shortest window cannot be {self.shortest} bp.")
         if [track.index for track in self.tracks] != list(range(len(self.tracks))) or not self.tracks:
             raise DataError(f"Model {self.id}: its tracks must be numbered 0, 1, 2 and so on, and there must be one.")
         for track in self.tracks:
@@ -117,23 +120,24 @@ class ModelCard:
                 raise DataError(f"Model {self.id}: tracks {track.index} and {pair} are not each other's strand pair.")
 
     @property
-    def kept(self) -> int:
-        """The bp of a whole window that it says something about."""
+    def predicted_bp(self) -> int:
+        """The bp of a whole window that it predicts."""
         return self.window - 2 * self.crop
 
     def n_bins(self, length: int) -> int:
-        """How many values of a track a window of `length` bp gives."""
+        """Number of bins predicted from a window of `length` bp."""
         return (length - 2 * self.crop) // self.bin_width
 
-    def reads(self, length: int) -> bool:
-        """Whether it may be given a window of `length` bp."""
+    def accepts_length(self, length: int) -> bool:
+        """Whether it accepts a window of `length` bp."""
         if self.shortest is None or length > self.window:
             return length == self.window
         return length >= self.shortest and not geometry_problem(length, self.crop, self.bin_width)
 
-    def window_on(self, chrom_size: int, trim: int = 0) -> int:
-        """The bp of its windows on a chromosome of that size: no longer than it takes to cover a short one, where
-        `trim` more bins at each side are not kept.
+    def window_length(self, chrom_size: int, trim: int = 0) -> int:
+        """Length of its windows on a chromosome of that size; a short chromosome gets a shorter window if possible.
+
+        `trim` : bins that are dropped at each side, in addition to the crop
         """
         if self.shortest is None:
             return self.window
@@ -141,15 +145,17 @@ class ModelCard:
         return min(self.window, max(self.shortest, covering))
 
     def at_stride(self, stride: int) -> ModelCard:
-        """The same model with windows `stride` bp apart, its value written over the `stride` bp at their centre.
+        """Return the card for windows `stride` bp apart, each value covering the `stride` bp at its window's centre.
 
         Raises
         ------
         InvalidRequest
-            It gives many bins a window, whose width is not a choice; or the stride leaves the centre between bases.
+            The model predicts many bins per window, whose width is fixed; or the stride cannot be centred in it.
         """
-        if self.kept != self.bin_width:
-            raise InvalidRequest(f"{self.id} predicts {self.bin_width}-bp bins; a stride is for models of one value.")
+        if self.predicted_bp != self.bin_width:
+            raise InvalidRequest(
+                f"{self.id} predicts {self.bin_width}-bp bins; only models with one value per window take a stride."
+            )
         if not 0 < stride <= self.window or (self.window - stride) % 2:
             kind = "even" if self.window % 2 == 0 else "odd"
             raise InvalidRequest(f"The stride of {self.id} must be an {kind} number of bp up to {self.window}.")
@@ -157,22 +163,23 @@ class ModelCard:
 
 
 def geometry_problem(window: int, crop: int, bin_width: int) -> str:
-    """What is impossible about a window, its crop and its bins; empty if nothing is."""
+    """Say why a window, crop and bin width do not fit together; empty if they do."""
     if bin_width < 1 or crop < 0 or window <= 2 * crop:
-        return f"a crop of {crop} bp at each side leaves nothing of {window} bp"
+        return f"a crop of {crop} bp at each side leaves nothing of a window of {window} bp"
     if (window - 2 * crop) % bin_width:
         return f"{window} bp less {crop} bp at each side are not a whole number of {bin_width}-bp bins"
     return ""
 
 
-def read_card(path: Path) -> ModelCard:
+def read_card(path: str | os.PathLike[str]) -> ModelCard:
     """Read and check a card.json.
 
     Raises
     ------
     DataError
-        There is none, it is not JSON, or it is not a card; the sentence names the first wrong field.
+        The file is missing, not JSON, or not a card; the sentence names the first wrong field.
     """
+    path = Path(path)
     try:
         return _card_type().validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -183,94 +190,97 @@ def read_card(path: Path) -> ModelCard:
 
 @cache
 def _card_type() -> TypeAdapter[ModelCard]:
-    return TypeAdapter(ModelCard)  # takes 10 ms to make
+    return TypeAdapter(ModelCard)  # takes 10 ms to build
 
 
-def write_card(card: ModelCard, path: Path) -> None:
-    """Write strict JSON, whole or not at all; a NaN in the metrics is a ValueError here rather than in a browser."""
+def write_card(card: ModelCard, path: str | os.PathLike[str]) -> None:
+    """Write a card as strict JSON, whole or not at all; a NaN in the metrics is a ValueError here, not in a browser."""
     text = json.dumps(asdict(card), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_whole(path, text)
+    write_whole(Path(path), text)
 
 
-_MEANT, _LONGEST = 4, 80  # values of a wrong selection, and letters of each, that are compared with what there is
+_MAX_SUGGESTIONS = 4  # values of a wrong selection that suggestions are made for
+_MAX_VALUE_LENGTH = 80  # characters of such a value that are compared with the tracks
 _FIELDS = ("name", "assay", "biosample", "target", "strand", "accession")
 _RANGES = re.compile(r"\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*")
 _IS_FIELDS = re.compile(rf"\s*({'|'.join(_FIELDS)})\s*=", re.IGNORECASE)
-# Only a comma before another `field=` separates: biosamples have commas of their own.
+# Only a comma before another `field=` separates fields, because biosamples contain commas.
 _NEXT_FIELD = re.compile(rf",(?=\s*(?:{'|'.join(_FIELDS)})\s*=)", re.IGNORECASE)
 
 
 def select(card: ModelCard, selection: str | None) -> tuple[int, ...]:
-    """The indices of a model's tracks that a selection means; see `select_tracks`."""
-    return select_tracks(card.tracks, selection, of=card.id)
+    """Return the indices of a model's tracks that match a selection; see `select_tracks`."""
+    return select_tracks(card.tracks, selection, owner=card.id)
 
 
-def select_tracks(tracks: Sequence[Track], selection: str | None, *, of: str) -> tuple[int, ...]:
-    """The indices a track selection means; None is all of them.
+def select_tracks(tracks: Sequence[Track], selection: str | None, *, owner: str) -> tuple[int, ...]:
+    """Return the indices of the tracks that match a selection; None selects all.
 
     Parameters
     ----------
     selection
-        Indices and ranges `0-9,25` (kept in that order); fields `assay=DNASE,biosample=K562`, all of which must fit,
-        one of them where a field is repeated; or a name. Names and values may be globs (`CTCF*`), in either case.
-    of
-        Whose tracks they are, for the error's sentence.
+        Indices and ranges `0-9,25`, whose order is preserved; or fields `assay=DNASE,biosample=K562`, which all have to
+        match (if a field is repeated, one of its values); or a name. Names and values may be globs (`CTCF*`). Case does
+        not matter.
+    owner
+        The model or site the tracks belong to, for error messages.
 
     Raises
     ------
     UnknownTrack
-        An index is out of range, or nothing fits.
+        An index is out of range, or no track matches.
     """
     if selection is None:
         return tuple(range(len(tracks)))
     if _RANGES.fullmatch(selection):
-        return _by_index(len(tracks), selection, of)
-    fits = _by_fields(tracks, selection) if _IS_FIELDS.match(selection) else _by_name(tracks, selection)
-    if not fits:
-        raise UnknownTrack(selection, of, len(tracks), _meant(tracks, selection))
-    return fits
+        return _by_index(len(tracks), selection, owner)
+    matches = _by_fields(tracks, selection) if _IS_FIELDS.match(selection) else _by_name(tracks, selection)
+    if not matches:
+        raise UnknownTrack(selection, owner, len(tracks), _suggestions(tracks, selection))
+    return matches
 
 
-def nearest(tracks: Sequence[Track], field: str, value: str, most: int = 3) -> tuple[str, ...]:
-    """What tracks have in a field (`biosample`, `assay` …) that is written most like a value, the nearest first.
+def closest_values(tracks: Sequence[Track], field: str, value: str, max_values: int = 3) -> tuple[str, ...]:
+    """Return the tracks' values of a field (`biosample`, `assay` …) that are spelled most like a value, closest first.
 
-    Case and the signs between words do not count; empty where nothing is like it.
+    Case and punctuation do not count; empty if nothing is similar.
     """
-    written = dict.fromkeys(getattr(track, field) for track in tracks)
-    spelled = {_plain(name): name for name in reversed(written) if name}
-    wanted = _plain(value)
-    within = sorted((name for name in spelled if wanted and wanted in name), key=len)
-    like = difflib.get_close_matches(wanted, spelled, n=most, cutoff=0.6)
-    return tuple(spelled[name].strip(" ,") for name in dict.fromkeys([*within, *like]))[:most]
+    values = dict.fromkeys(getattr(track, field) for track in tracks)
+    spellings = {_simplify(name): name for name in reversed(values) if name}
+    spelling = _simplify(value)
+    containing = sorted((name for name in spellings if spelling and spelling in name), key=len)
+    similar = difflib.get_close_matches(spelling, spellings, n=max_values, cutoff=0.6)
+    return tuple(spellings[name].strip(" ,") for name in dict.fromkeys([*containing, *similar]))[:max_values]
 
 
-def _plain(text: str) -> str:
+def _simplify(text: str) -> str:
     return re.sub(r"[^a-z0-9+]", "", text.lower())
 
 
-def _meant(tracks: Sequence[Track], selection: str) -> Iterator[str]:
-    """For each value of a selection that no track has, `biosample K562`; globs are left alone."""
-    asked = _asked(selection) if _IS_FIELDS.match(selection) else [("name", part) for part in selection.split(",")]
-    for name, value in asked[:_MEANT]:
+def _suggestions(tracks: Sequence[Track], selection: str) -> Iterator[str]:
+    """Suggest others for each value of a selection that no track has, such as `biosample K562`; globs get none."""
+    is_fields = _IS_FIELDS.match(selection)
+    fields = _parse_fields(selection) if is_fields else [("name", part) for part in selection.split(",")]
+    for name, value in fields[:_MAX_SUGGESTIONS]:
         if not any(_matches(getattr(track, name), value) for track in tracks):
-            found = nearest(tracks, name, value[:_LONGEST])
-            yield from [f"{name} {' or '.join(found)}"] if found else []
+            values = closest_values(tracks, name, value[:_MAX_VALUE_LENGTH])
+            yield from [f"{name} {' or '.join(values)}"] if values else []
 
 
-def _by_index(n_tracks: int, selection: str, of: str) -> tuple[int, ...]:
-    chosen: dict[int, None] = {}  # a set that keeps the order typed
+def _by_index(n_tracks: int, selection: str, owner: str) -> tuple[int, ...]:
+    indices: dict[int, None] = {}  # an ordered set: the tracks keep the order of the selection
     for part in selection.split(","):
         first, _, last = part.partition("-")
         low, high = int(first), int(last or first)
         if not low <= high < n_tracks:
-            raise UnknownTrack(part.strip(), of, n_tracks)
-        chosen.update(dict.fromkeys(range(low, high + 1)))
-    return tuple(chosen)
+            raise UnknownTrack(part.strip(), owner, n_tracks)
+        indices.update(dict.fromkeys(range(low, high + 1)))
+    return tuple(indices)
 
 
 def _by_fields(tracks: Sequence[Track], selection: str) -> tuple[int, ...]:
     wanted: dict[str, list[str]] = {}
-    for key, value in _asked(selection):
+    for key, value in _parse_fields(selection):
         wanted.setdefault(key, []).append(value)
     return tuple(
         track.index
@@ -279,8 +289,8 @@ def _by_fields(tracks: Sequence[Track], selection: str) -> tuple[int, ...]:
     )
 
 
-def _asked(selection: str) -> list[tuple[str, str]]:
-    """Fields and the values they should have, as a selection gives them."""
+def _parse_fields(selection: str) -> list[tuple[str, str]]:
+    """Split a selection into (field, value) pairs."""
     parts = (part.partition("=") for part in _NEXT_FIELD.split(selection))
     return [(key.strip().lower(), value) for key, _, value in parts]
 

@@ -1,18 +1,18 @@
-"""A small Basenji: the network this package trains itself, on a laptop's processor, in minutes.
+"""A small Basenji: the network that this package trains itself, in minutes on a laptop's processor.
 
 Leaf to root: `PooledConv` (convolution, max-pool, norm, GELU), `Residual` (a dilated block), `Compact`.
 
 After Basenji (Kelley, Reshef, Bileschi, Belanger, McLean, Snoek, "Sequential regulatory activity prediction across
-chromosomes with convolutional neural networks", Genome Research 2018; https://github.com/calico/basenji). It differs:
+chromosomes with convolutional neural networks", Genome Research 2018; https://github.com/calico/basenji). Differences:
 
 1. Tens of channels, not hundreds: 90 thousand parameters, for training sets of megabases rather than a genome.
-2. The dilated blocks are pre-activated residuals with a narrow middle, whose way back starts at zero, as later in
+2. The dilated blocks are pre-activation residuals with a bottleneck, whose last convolution starts at zero, as later in
    Basenji2; the paper concatenates its layers densely.
 3. GELU throughout; the paper uses ReLU.
-4. Each track has a scale, its training mean, that multiplies the softplus: the head learns ratios, the output is in
-   the units of the data.
-5. The max-pool comes before norm and GELU: the same maximum as long as a norm's weight is positive, at half the time
-   a step.
+4. The softplus is multiplied by each track's scale, its training mean: the head learns ratios, and the output is in the
+   units of the data.
+5. The max-pool comes before norm and GELU: the same maximum as long as a norm's weight is positive, in half the time
+   per step.
 6. With `activation = "sigmoid"` the outputs are probabilities, for tracks of peaks.
 """
 
@@ -32,38 +32,40 @@ from trackserver.errors import DataError
 from trackserver.models.layers import max_pool
 from trackserver.validation import first_problem
 
-# Tensors of which row i belongs to track i.
+# Tensors whose row i belongs to track i.
 ROW_TENSORS = ("head.weight", "head.bias", "scale")
 
 
 @dataclass(frozen=True)
 class CompactConfig:
-    """Sizes; each default is what 3 Mb of training windows in 128-bp bins bear without overfitting at once."""
+    """Sizes; the defaults suit 3 Mb of training windows in 128-bp bins without overfitting immediately."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    stem_channels: int = 48  # about as many motifs as a few cell types' open chromatin has strong factors
+    stem_channels: int = 48  # about one motif for each strong factor in the open chromatin of a few cell types
     stem_kernel: int = 15  # a whole motif with its flanks (most are 6 to 14 bp)
-    stem_pool: int = 4  # a motif may sit anywhere in 4 bp; less resolution would lose spacing
-    tower_channels: tuple[int, ...] = (64, 64, 64)  # combinations of motifs; wider only overfits sooner
+    stem_pool: int = 4  # locates a motif to within 4 bp; a coarser pool would lose spacing
+    tower_channels: tuple[int, ...] = (64, 64, 64)  # combinations of motifs; wider layers only overfit sooner
     tower_pools: tuple[int, ...] = (4, 4, 2)  # with the stem's 4: bins of 128 bp
-    tower_kernel: int = 5  # the published tower's
+    tower_kernel: int = 5  # as in the published tower
     dilations: tuple[int, ...] = (1, 2, 4)  # sees 1.1 kb to each side: an element and its flanks
-    residual_channels: int = 32  # the narrow middle: half the tower, a quarter of the parameters
-    hidden: int = 64  # one non-linear mixture before the tracks
-    dropout: float = 0.3  # whole channels; the training set is small
-    activation: Literal["softplus", "sigmoid"] = "softplus"  # signal is not negative; peaks are probabilities
+    residual_channels: int = 32  # the bottleneck: half the tower's width, a quarter of the parameters
+    hidden: int = 64  # one non-linear layer before the tracks
+    dropout: float = 0.3  # drops whole channels, because the training set is small
+    activation: Literal["softplus", "sigmoid"] = (
+        "softplus"  # softplus for signal, which is not negative; sigmoid for peaks
+    )
 
     def __post_init__(self) -> None:
         if len(self.tower_channels) != len(self.tower_pools):
-            raise DataError("tower_channels and tower_pools must be equally many: one of each a convolution.")
+            raise DataError("There must be as many tower_channels as tower_pools: one of each per convolution.")
         if self.stem_kernel % 2 == 0 or self.tower_kernel % 2 == 0:
-            raise DataError("stem_kernel and tower_kernel must be odd, or the bins would lie half a step aside.")
+            raise DataError("stem_kernel and tower_kernel must be odd, or the bins would be shifted by half a step.")
         sizes = (self.stem_channels, self.stem_kernel, self.stem_pool, self.tower_kernel, self.residual_channels)
         if min(*sizes, self.hidden, 1, *self.tower_channels, *self.tower_pools, *self.dilations) < 1:
             raise DataError("Every size of a compact model must be 1 or more.")
         if not 0 <= self.dropout < 1:
-            raise DataError(f"dropout must lie from 0 to below 1, not at {self.dropout}.")
+            raise DataError(f"dropout must be at least 0 and below 1, not {self.dropout}.")
 
     @property
     def bin_width(self) -> int:
@@ -71,7 +73,7 @@ class CompactConfig:
 
 
 def receptive_field(config: CompactConfig) -> int:
-    """How many bp one bin depends on, the bin's own included and centred in it."""
+    """Number of bp that one bin depends on; the bin itself lies in their centre."""
     reach, step = 1, 1
     tower = [(config.tower_kernel, pool) for pool in config.tower_pools]
     for kernel, pool in [(config.stem_kernel, config.stem_pool), *tower]:
@@ -81,7 +83,7 @@ def receptive_field(config: CompactConfig) -> int:
 
 
 def margin(config: CompactConfig) -> int:
-    """The bp at each end of a window whose bins also depend on what lies beyond it: whole bins."""
+    """Number of bp at each end of a window, in whole bins, where bins also depend on sequence beyond the window."""
     beyond = (receptive_field(config) - config.bin_width) / 2
     return math.ceil(beyond / config.bin_width) * config.bin_width
 
@@ -100,7 +102,7 @@ class PooledConv(nn.Module):
 
 
 class Residual(nn.Module):
-    """(B, C, L) -> (B, C, L): the input and what a dilated convolution adds to it, at first nothing."""
+    """(B, C, L) -> (B, C, L): the input plus the output of a dilated convolution, which starts at zero."""
 
     def __init__(self, channels: int, inner: int, dilation: int, dropout: float):
         super().__init__()
@@ -120,7 +122,7 @@ class Residual(nn.Module):
 class Compact(nn.Module):
     """One-hot (B, 4, L) -> (B, T, L // bin_width - 2 crop), in the units of the data; L any number of whole bins.
 
-    `crop` is in bins, left out at each side.
+    `crop` is in bins, at each side.
     """
 
     scale: Tensor
@@ -146,12 +148,12 @@ class Compact(nn.Module):
         self.head = nn.Conv1d(config.hidden, n_tracks, 1)
         self.register_buffer("scale", torch.ones(n_tracks))
 
-    def goes_along(self, stride: int) -> bool:
-        """Whether no bin sees beyond its window, so that a longer window says the same."""
+    def shares_windows(self, stride: int) -> bool:
+        """Whether no bin depends on sequence beyond its window, so that a longer window gives the same values."""
         return self.crop * self.config.bin_width >= margin(self.config)
 
     def logits(self, one_hot: Tensor) -> Tensor:
-        """What the activation is applied to; the loss of peaks needs it."""
+        """Compute the values before the activation, which the loss for peaks needs."""
         x = self.blocks(self.tower(self.stem(one_hot)))
         x = x[..., self.crop : x.shape[-1] - self.crop]
         x = F.gelu(self.dropout(self.hidden(F.gelu(self.norm(x)))))
@@ -165,21 +167,21 @@ class Compact(nn.Module):
 
 
 def build(config: dict[str, Any], n_tracks: int, crop: int = 0) -> Compact:
-    """A compact model from a card's configuration, its weights at random; `crop` in bp at each side."""
+    """Build a compact model of a card's configuration with random weights; `crop` in bp at each side."""
     checked = read_config(config)
     return Compact(checked, n_tracks, crop // checked.bin_width)
 
 
 def read_config(config: dict[str, Any]) -> CompactConfig:
-    """Check a configuration as JSON or TOML gives it.
+    """Check a configuration from JSON or TOML.
 
     Raises
     ------
     DataError
-        An unknown or impossible size.
+        A size is unknown or impossible.
     """
     try:
-        # Through JSON: there a list is how a tuple is written, while a quoted number still is an error.
+        # By way of JSON, where a list is accepted as a tuple while a quoted number is still an error.
         return TypeAdapter(CompactConfig).validate_json(json.dumps(config))
     except ValidationError as error:
         raise DataError(f"Not a compact model's configuration: {first_problem(error)}.") from None

@@ -2,18 +2,18 @@
 
 Zhou and Troyanskaya, "Predicting effects of noncoding variants with deep learning-based sequence model", Nature
 Methods 2015; http://deepsea.princeton.edu. The files read here are the Kipoi copies of the Torch7 weights
-(https://github.com/kipoi/models, DeepSEA; https://zenodo.org/record/1466993). What a reader of the paper would not
-expect:
+(https://github.com/kipoi/models, DeepSEA; https://zenodo.org/record/1466993). Details that the paper does not
+mention:
 
-1. The rectifier is a threshold: what is not above 0 becomes 0.000001. It must come before the max-pool, for it lifts
-   a negative number above a positive one that is smaller still.
+1. The activation is a threshold: values not above 0 become 0.000001. It has to come before the max-pool, because it
+   lifts negative values above positive values smaller than that.
 2. The dense layer has 925 units, six more than there are profiles.
-3. The file's first layer takes its channels in the order A G C T; its kernel is reordered here, once.
-4. The copy for prediction averages the sequence's two strands; that is left to the caller, as for every model.
-5. Dropout does nothing in prediction and is left out.
+3. The file's first layer has its channels in the order A G C T; its kernel is reordered once, on import.
+4. The published copy for prediction averages both strands; here the caller does that, as for every model.
+5. Dropout has no effect in prediction and is omitted.
 
-There is one value a window: it says something about the window's centre (the paper's labels are of the middle 200
-bp), whatever stretch the caller writes it over.
+There is one value per window. It describes the window's centre (the paper's labels cover the middle 200 bp), however
+wide the bin the caller assigns it to.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trackserver.models.along import Windows
 from trackserver.models.layers import Step, check_sizes, max_pool, positions_after, read_config, roundest_window
+from trackserver.models.shared_stride import Windows
 from trackserver.models.weights import (
     Choice,
     Fit,
-    Translated,
+    TranslatedWeights,
     Weights,
-    head_of,
-    in_acgt,
-    prefix_of,
+    choose_head,
+    find_prefix,
+    reorder_to_acgt,
     take_dense,
 )
 
@@ -44,7 +44,7 @@ ROW_TENSORS = ("head.weight", "head.bias")
 KERNEL = 8
 POOL = 4  # after all convolutions but the last
 FLOOR = 1e-6
-# Where the file keeps its three convolutions.
+# Layer numbers in the file of the three convolutions.
 CONVS = (0, 4, 8)
 STEPS = (Step(KERNEL - 1, POOL), Step(KERNEL - 1, POOL), Step(KERNEL - 1, 1))
 
@@ -68,7 +68,7 @@ class DeepSEAConfig:
 
 
 class DeepSEA(nn.Module):
-    """One-hot (B, 4, L) -> probabilities (B, T, n); L one window, or n that lie `window - 2 * crop` bp apart."""
+    """One-hot (B, 4, L) -> probabilities (B, T, n); L covers one window, or n windows `window - 2 * crop` bp apart."""
 
     def __init__(self, config: DeepSEAConfig, n_tracks: int, crop: int = 0):
         super().__init__()
@@ -79,7 +79,7 @@ class DeepSEA(nn.Module):
         self.hidden = nn.Linear(widths[-1] * config.positions, config.hidden)
         self.head = nn.Linear(config.hidden, n_tracks)
 
-    def goes_along(self, stride: int) -> bool:
+    def shares_windows(self, stride: int) -> bool:
         return stride == self.windows.stride and self.windows.overlap
 
     def forward(self, one_hot: Tensor) -> Tensor:
@@ -99,26 +99,26 @@ def above_zero(x: Tensor) -> Tensor:
 
 
 def build(config: dict[str, Any], n_tracks: int, crop: int) -> DeepSEA:
-    """A network from a card's configuration; `crop` changes no value: it tells how far apart windows lie."""
+    """Build the network of a card's configuration; `crop` sets the stride of the windows and changes no value."""
     return DeepSEA(read_config(DeepSEAConfig, config, "DeepSEA"), n_tracks, crop)
 
 
-def translate(weights: Weights, choice: Choice) -> Translated:
-    """A published file: layers numbered as in the Torch7 model, which may itself be the second or third of another.
+def translate(weights: Weights, choice: Choice) -> TranslatedWeights:
+    """Translate a published file, whose layers are numbered as in the Torch7 model, perhaps nested in another.
 
     The file that averages the strands (`2.`) and the one that does not (`1.`) hold the same network.
     """
-    head_of(choice, "DeepSEA", "profiles")
-    fit, prefix = Fit(weights, "DeepSEA"), prefix_of(weights, "12.1.weight")
+    choose_head(choice, "DeepSEA", "profiles")
+    fit, prefix = Fit(weights, "DeepSEA"), find_prefix(weights, "12.1.weight")
     state: dict[str, Tensor] = {}
     channels: list[int] = []
-    for i, place in enumerate(CONVS):
-        kernel = fit.take(f"{prefix}{place}.weight", None, channels[-1] if channels else 4, 1, KERNEL)[:, :, 0]
+    for i, number in enumerate(CONVS):
+        kernel = fit.take(f"{prefix}{number}.weight", None, channels[-1] if channels else 4, 1, KERNEL)[:, :, 0]
         channels.append(len(kernel))
-        state[f"convs.{i}.weight"] = kernel if i else in_acgt(kernel, choice.alphabet)
-        state[f"convs.{i}.bias"] = fit.take(f"{prefix}{place}.bias", channels[-1])
+        state[f"convs.{i}.weight"] = kernel if i else reorder_to_acgt(kernel, choice.alphabet)
+        state[f"convs.{i}.bias"] = fit.take(f"{prefix}{number}.bias", channels[-1])
     state |= take_dense(fit, channels[-1], hidden=f"{prefix}12.1", head=f"{prefix}14.1")
-    fit.done()
+    fit.check_all_taken()
     hidden, flattened = state["hidden.weight"].shape
     window = roundest_window(flattened // channels[-1], STEPS)
-    return Translated({"channels": channels, "hidden": hidden, "window": window}, state)
+    return TranslatedWeights({"channels": channels, "hidden": hidden, "window": window}, state)

@@ -5,23 +5,24 @@ file). The attention itself is `layers.RelativeAttention`.
 
 Avsec, Agarwal, Visentin, Ledsam, Grabska-Barwinska, Taylor, Assael, Jumper, Kohli, Kelley, "Effective gene expression
 prediction from sequence by integrating long-range interactions", Nature Methods 2021;
-https://github.com/google-deepmind/deepmind-research/tree/master/enformer. What the paper leaves open or differs in:
+https://github.com/google-deepmind/deepmind-research/tree/master/enformer. Details that the paper
+leaves open or states differently:
 
 1. The GELU is x * sigmoid(1.702 x).
-2. Attention pooling has one logit per channel and position, a linear map of all channels without bias. Of two positions
-   the softmax is a sigmoid of the logits' difference, which is the logit of the difference: half the work here.
+2. Attention pooling has one logit per channel and position, a linear map of all channels without bias. The softmax of
+   two positions is a sigmoid of the difference of their logits, which is the logit of the difference: half the work.
 3. The basis of distances is a third exponentials, a third nested masks, a third gamma densities, and the same again
    with the distance's sign. The gamma densities are divided by their largest value over all distances.
    The enformer-pytorch package divides them by the largest of the densities at each distance (except at 1,536 bins,
-   where it loads a table); a network trained with that needs `gamma_axis = "features"`, which no file can tell.
-4. Official gamma densities are float32. Their logarithms are sums of terms near 30,000, of which one rounding is
-   0.002, so the order of work shows: `gamma` keeps TensorFlow's. At 1,536 bins and 32 densities 98 % of the values
-   are the official ones to 1e-6, the others one rounding away, at most 0.002; 3e-6 on average. In float64 the
-   average is 1.3e-5: more exact, but further from what the published weights were trained with.
-5. 320 of the 1,536 bins at each side are left out after the transformer: 896 remain, 114,688 bp. The network that
-   TensorFlow Hub offers takes 393,216 bp and leaves out the outer half first.
+   where it loads a table); a network trained with that needs `gamma_axis = "features"`, which no file states.
+4. Official gamma densities are float32. Their logarithms are sums of terms near 30,000, where one rounding error is
+   0.002, so the order of operations matters: `gamma` keeps TensorFlow's. At 1,536 bins and 32 densities, 98 % of the
+   values match the official ones to 1e-6 and the others differ by one rounding, at most 0.002; 3e-6 on average. In
+   float64 the average is 1.3e-5: more exact, but further from what the published weights were trained with.
+5. 320 of the 1,536 bins at each side are cropped after the transformer, which leaves 896, or 114,688 bp. The network
+   on TensorFlow Hub takes 393,216 bp and drops the outer half first.
 
-Dropout does nothing here.
+Dropout has no effect in prediction.
 """
 
 from __future__ import annotations
@@ -43,21 +44,21 @@ from trackserver.models.layers import (
     BatchNorm,
     SameConv,
     Sizes,
-    TorchSource,
+    TorchReader,
     TransformerBlock,
     attention_state,
     check_choice,
     check_sizes,
+    config_as_json,
     crop_bins,
-    flat,
+    flatten_states,
     read_config,
     sigmoid_gelu,
     take_block,
     two_sided,
     whole_bins,
-    written,
 )
-from trackserver.models.weights import Choice, Fit, Translated, Weights
+from trackserver.models.weights import Choice, Fit, TranslatedWeights, Weights
 
 ROW_TENSORS = ("head.weight", "head.bias")
 EPS = 1e-5  # of batch and layer norms: Sonnet's default
@@ -71,24 +72,31 @@ class EnformerConfig:
 
     stem_channels: int = 768
     stem_kernel: int = 15
-    tower_channels: tuple[int, ...] = (768, 896, 1024, 1152, 1280, 1536)  # even steps of ratio, in multiples of 128
+    tower_channels: tuple[int, ...] = (
+        768,
+        896,
+        1024,
+        1152,
+        1280,
+        1536,
+    )  # growing by a constant ratio, in multiples of 128
     tower_kernel: int = 5
     layers: int = 11
     heads: int = 8
-    key: int = 64  # of each head
-    value: int = 192  # of each head
-    features: int = 192  # of the basis of distances: 32 of each kind, and the same with the sign
+    key: int = 64  # per head
+    value: int = 192  # per head
+    features: int = 192  # of the basis of distances: 32 of each of three kinds, and the same with the sign
     mlp: int = 3072  # twice the transformer's width
     hidden: int = 3072  # of the last layer before the tracks
     gamma_axis: Literal["positions", "features"] = "positions"  # the official code's
 
     def __post_init__(self) -> None:
         if not self.tower_channels:
-            raise DataError("Enformer needs tower_channels: the last are the transformer's width.")
+            raise DataError("Enformer needs tower_channels, because the last of them is the transformer's width.")
         sizes = (self.stem_channels, self.stem_kernel, *self.tower_channels, self.tower_kernel, self.layers, self.heads)
         check_sizes("Enformer", *sizes, self.key, self.value, self.features, self.mlp, self.hidden)
         if self.features % 6:
-            raise DataError(f"Enformer's features are 6 equal parts, which {self.features} cannot be.")
+            raise DataError(f"Enformer's features are 6 equal parts, but {self.features} is not a multiple of 6.")
 
     @property
     def bin_width(self) -> int:
@@ -108,7 +116,7 @@ class ConvBlock(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """(B, C, L) -> (B, C, L // 2): of each two positions the average, weighted by a softmax."""
+    """(B, C, L) -> (B, C, L // 2): the softmax-weighted average of each two positions."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -131,13 +139,14 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        return self.pool(self.mix(x).add_(x))  # in the memory of what mix just made
+        return self.pool(self.mix(x).add_(x))  # reuses the memory of mix's output
 
 
 @lru_cache(maxsize=8)
 def basis(length: int, features: int, gamma_axis: str, device: torch.device) -> Tensor:
-    """(2 * length - 1, features): what is known of a distance, from 1 - length to length - 1."""
-    # Always computed on the processor: other devices round otherwise. And as a tensor that any mode may use later.
+    """(2 * length - 1, features): features of each distance from 1 - length to length - 1."""
+    # Computed on the processor, because other devices round differently, and outside inference mode, so that the cached
+    # tensor can be used in any mode.
     with torch.inference_mode(False), torch.no_grad():
         distance = torch.arange(length, dtype=torch.float32, device="cpu")[:, None]
         count = features // 6
@@ -149,7 +158,7 @@ def basis(length: int, features: int, gamma_axis: str, device: torch.device) -> 
 
 
 def gamma(distance: Tensor, length: int, count: int, axis: str) -> Tensor:
-    """(length, count): gamma densities with means spread evenly over the distances, all of one standard deviation."""
+    """(length, count): gamma densities with evenly spaced means and one common standard deviation."""
     deviation = length / (2 * count)
     mean = torch.linspace(length / count, length, count, device="cpu")
     shape, rate = (mean / deviation) ** 2, mean / deviation**2
@@ -159,7 +168,7 @@ def gamma(distance: Tensor, length: int, count: int, axis: str) -> Tensor:
 
 
 class Enformer(nn.Module):
-    """One-hot (B, 4, L) -> (B, T, L // 128 - 2 crop); `crop` in bins. The tracks' units are coverage."""
+    """One-hot (B, 4, L) -> (B, T, L // 128 - 2 crop); `crop` in bins. Tracks are in units of coverage."""
 
     def __init__(self, config: EnformerConfig, n_tracks: int, crop: int):
         super().__init__()
@@ -194,22 +203,22 @@ def build(config: dict[str, Any], n_tracks: int, crop: int) -> Enformer:
     return Enformer(checked, n_tracks, whole_bins(crop, checked.bin_width, "Enformer"))
 
 
-class PackageSource(TorchSource):
-    """A state dict of enformer-pytorch: https://huggingface.co/EleutherAI/enformer-official-rough.
+class PackageReader(TorchReader):
+    """Reads a state dict of enformer-pytorch: https://huggingface.co/EleutherAI/enformer-official-rough.
 
-    Its trunk's layers have two names each, and a file may hold both or either.
+    Its trunk's layers have two names each, and a file can use either or both.
     """
 
     TRUNK: ClassVar = {"1": "stem", "2": "conv_tower", "4": "transformer", "6": "final_pointwise"}
 
     def __init__(self, weights: Weights):
-        tensors = {self._named(name): tensor for name, tensor in weights.tensors.items()}
+        tensors = {self._layer_name(name): tensor for name, tensor in weights.tensors.items()}
         super().__init__(Fit(Weights(weights.path, tensors), "Enformer"))
 
-    def _named(self, name: str) -> str:
+    def _layer_name(self, name: str) -> str:
         trunk, _, rest = name.partition(".")
-        place, _, layer = rest.partition(".")
-        return f"{self.TRUNK[place]}.{layer}" if trunk == "_trunk" and place in self.TRUNK else name
+        number, _, layer = rest.partition(".")
+        return f"{self.TRUNK[number]}.{layer}" if trunk == "_trunk" and number in self.TRUNK else name
 
     def pool(self, path: str, width: int) -> dict[str, Tensor]:
         return {"weight": self.fit.take(f"{path}.to_attn_logits.weight", width, width, 1, 1)[..., 0]}
@@ -221,39 +230,39 @@ class PackageSource(TorchSource):
         self.fit.ignore(rf"num_batches_tracked$|^_heads\.(?!{re.escape(head)}\.)")
 
 
-class SonnetSource:
-    """The official checkpoint: gs://dm-enformer/models/enformer/sonnet_weights.
+class SonnetReader:
+    """Reads the official checkpoint: gs://dm-enformer/models/enformer/sonnet_weights.
 
-    A layer's name there is where it stands: `_trunk/_layers/1/_layers/0/...`, with `_module` inside what is residual.
+    It names a layer by its position: `_trunk/_layers/1/_layers/0/...`, with `_module` inside residual blocks.
     """
 
-    PLACES: ClassVar = {"stem": "0", "conv_tower": "1", "transformer": "2", "final_pointwise": "4"}
+    TRUNK_LAYERS: ClassVar = {"stem": "0", "conv_tower": "1", "transformer": "2", "final_pointwise": "4"}
 
     def __init__(self, weights: Weights):
         self.fit = Fit(weights, "Enformer")
-        # What holds the network may have any name.
+        # The network's container can have any name.
         self.root = next(name.partition("_trunk/")[0] for name in weights.tensors if "_trunk/" in name)
 
     def name(self, path: str, tensor: str) -> str:
         first, *rest = path.split(".")
         if first == "final_pointwise":
-            rest[0] = "0"  # the package has a transposition before the block
-        parts = [f"_trunk/_layers/{self.PLACES[first]}" if first in self.PLACES else first]
+            rest[0] = "0"  # in the package, a transposition precedes the block
+        parts = [f"_trunk/_layers/{self.TRUNK_LAYERS[first]}" if first in self.TRUNK_LAYERS else first]
         parts += ["_module" if part == "fn" else f"_layers/{part}" if part.isdigit() else part for part in rest]
         return f"{self.root}{'/'.join(parts)}/{tensor}/.ATTRIBUTES/VARIABLE_VALUE"
 
     def take(self, path: str, tensor: str, *shape: int | None) -> Tensor:
         return self.fit.take(self.name(path, tensor), *shape)
 
-    def holds(self, path: str) -> bool:
-        return self.fit.holds(self.name(path, "w"))
+    def has_layer(self, path: str) -> bool:
+        return self.fit.has(self.name(path, "w"))
 
-    def conv(self, path: str, made: int | None, width: int, kernel: int) -> dict[str, Tensor]:
-        weight = self.take(path, "w", kernel, width, made).permute(2, 1, 0)
+    def conv(self, path: str, width_out: int | None, width: int, kernel: int) -> dict[str, Tensor]:
+        weight = self.take(path, "w", kernel, width, width_out).permute(2, 1, 0)
         return {"weight": weight, "bias": self.take(path, "b", len(weight))}
 
-    def linear(self, path: str, made: int | None, width: int) -> dict[str, Tensor]:
-        weight = self.take(path, "w", width, made).T
+    def linear(self, path: str, width_out: int | None, width: int) -> dict[str, Tensor]:
+        weight = self.take(path, "w", width, width_out).T
         return {"weight": weight, "bias": self.take(path, "b", len(weight))}
 
     def norm(self, path: str, width: int) -> dict[str, Tensor]:
@@ -273,8 +282,8 @@ class SonnetSource:
         r = self.take(path, "_r_k_layer/w", sizes.features, heads * key).T
         out = self.take(path, "_embedding_layer/w", len(v), width).T
         bias = self.take(path, "_embedding_layer/b", width)
-        found = Sizes(heads, key, len(v) // heads, r.shape[1], sizes.mlp)
-        return attention_state(content, position, q, k, v, out, bias, r), found
+        sizes = Sizes(heads, key, len(v) // heads, r.shape[1], sizes.mlp)
+        return attention_state(content, position, q, k, v, out, bias, r), sizes
 
     def pool(self, path: str, width: int) -> dict[str, Tensor]:
         return {"weight": self.take(path, "_logit_linear/w", width, width).T[:, :, None]}
@@ -284,51 +293,51 @@ class SonnetSource:
         return {name.partition("/")[0] for name in names if name}
 
     def ignore(self, head: str) -> None:
-        # Counters of moving averages, other heads, and what a checkpoint holds beside the network.
+        # counters of moving averages, other heads, and everything outside the network
         self.fit.ignore(
             rf"/_(counter|hidden)/|\.OPTIMIZER_SLOT/|^(?!{re.escape(self.root)}(_trunk|_heads/{re.escape(head)})/)"
         )
 
 
-def translate(weights: Weights, choice: Choice) -> Translated:
-    """The official checkpoint or the Hugging Face file, or a smaller one; of one head, by default `human`."""
-    check_choice(choice, "Enformer", choice.head)  # which heads there are, the file says
+def translate(weights: Weights, choice: Choice) -> TranslatedWeights:
+    """Translate the official checkpoint or the Hugging Face file, or a smaller one; one head, by default `human`."""
+    check_choice(choice, "Enformer", choice.head)  # the file determines which heads there are
     official = any("_trunk/" in name for name in weights.tensors)
-    source = SonnetSource(weights) if official else PackageSource(weights)
-    head, heads = choice.head or "human", source.heads()
+    reader = SonnetReader(weights) if official else PackageReader(weights)
+    head, heads = choice.head or "human", reader.heads()
     if heads and head not in heads:
         raise DataError(f"{weights.path} has no head '{head}'; it has {listing(sorted(heads))}.")
-    source.ignore(head)
-    layers = {"stem.conv": source.conv("stem.0", None, 4, 15)}
+    reader.ignore(head)
+    layers = {"stem.conv": reader.conv("stem.0", None, 4, 15)}
     stem = width = len(layers["stem.conv"]["weight"])
-    layers |= _take_mix(source, "stem", "stem", width)
+    layers |= _take_mix(reader, "stem", "stem", width)
     tower: list[int] = []
-    while source.holds(f"conv_tower.{len(tower)}.0.2"):
-        path, ours = f"conv_tower.{len(tower)}", f"tower.{len(tower)}"
-        layers[f"{ours}.conv.norm"] = source.norm(f"{path}.0.0", width)
-        layers[f"{ours}.conv.conv"] = source.conv(f"{path}.0.2", None, width, 5)
-        width = len(layers[f"{ours}.conv.conv"]["weight"])
-        layers |= _take_mix(source, path, ours, width)
+    while reader.has_layer(f"conv_tower.{len(tower)}.0.2"):
+        path, name = f"conv_tower.{len(tower)}", f"tower.{len(tower)}"
+        layers[f"{name}.conv.norm"] = reader.norm(f"{path}.0.0", width)
+        layers[f"{name}.conv.conv"] = reader.conv(f"{path}.0.2", None, width, 5)
+        width = len(layers[f"{name}.conv.conv"]["weight"])
+        layers |= _take_mix(reader, path, name, width)
         tower.append(width)
     sizes, count = Sizes(), 0
-    while source.holds(f"transformer.{count}.1.fn.1") or not count:
-        layers[f"transformer.{count}"], sizes = take_block(source, f"transformer.{count}", width, sizes)
+    while reader.has_layer(f"transformer.{count}.1.fn.1") or not count:
+        layers[f"transformer.{count}"], sizes = take_block(reader, f"transformer.{count}", width, sizes)
         count += 1
-    layers["last.norm"] = source.norm("final_pointwise.1.0", width)
-    layers["last.conv"] = source.conv("final_pointwise.1.2", None, width, 1)
+    layers["last.norm"] = reader.norm("final_pointwise.1.0", width)
+    layers["last.conv"] = reader.conv("final_pointwise.1.2", None, width, 1)
     hidden = len(layers["last.conv"]["weight"])
-    rows = source.linear(f"_heads.{head}.0", None, hidden)
+    rows = reader.linear(f"_heads.{head}.0", None, hidden)
     layers["head"] = {"weight": rows["weight"][:, :, None], "bias": rows["bias"]}
-    source.fit.done()
-    found = {name: size for name, size in sizes._asdict().items() if size is not None}
-    config = EnformerConfig(stem_channels=stem, tower_channels=tuple(tower), layers=count, hidden=hidden, **found)
-    return Translated(written(config), flat(layers))
+    reader.fit.check_all_taken()
+    attention = {name: size for name, size in sizes._asdict().items() if size is not None}
+    config = EnformerConfig(stem_channels=stem, tower_channels=tuple(tower), layers=count, hidden=hidden, **attention)
+    return TranslatedWeights(config_as_json(config), flatten_states(layers))
 
 
-def _take_mix(source: PackageSource | SonnetSource, path: str, ours: str, width: int) -> dict[str, dict[str, Tensor]]:
-    """What a stage has after its first convolution."""
+def _take_mix(reader: PackageReader | SonnetReader, path: str, name: str, width: int) -> dict[str, dict[str, Tensor]]:
+    """Read a stage's layers after its first convolution."""
     return {
-        f"{ours}.mix.norm": source.norm(f"{path}.1.fn.0", width),
-        f"{ours}.mix.conv": source.conv(f"{path}.1.fn.2", width, width, 1),
-        f"{ours}.pool.to_logits": source.pool(f"{path}.2", width),
+        f"{name}.mix.norm": reader.norm(f"{path}.1.fn.0", width),
+        f"{name}.mix.conv": reader.conv(f"{path}.1.fn.2", width, width, 1),
+        f"{name}.pool.to_logits": reader.pool(f"{path}.2", width),
     }

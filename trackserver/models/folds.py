@@ -1,4 +1,4 @@
-"""Where a model's training, validation and test lie."""
+"""The regions a model was trained, validated and tested on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDS = ("train", "valid", "test")
 
 
 def fold_of(card: ModelCard, loci: list[Locus]) -> str:
-    """The fold of the model's training that loci lie in, `train` before `valid` before `test`; empty if not known."""
+    """Name the fold that the loci overlap, `train` before `valid` before `test`; empty if unknown."""
     for fold, windows in folds(card).items():
         if any(window.overlaps(locus) for window in windows for locus in loci):
             return fold
@@ -20,18 +20,18 @@ def fold_of(card: ModelCard, loci: list[Locus]) -> str:
 
 
 def folds(card: ModelCard) -> dict[str, list[Locus]]:
-    """Where each fold of the model's training lies, `train`, `valid`, `test`; empty if not known.
+    """List the regions of the model's folds `train`, `valid` and `test`; empty if unknown.
 
-    Cards of models that were trained here have it as `provenance.folds`: of each fold its `[chrom, start, end]`.
+    Cards of models trained here list them in `provenance.folds`: for each fold its `[chrom, start, end]`.
     """
-    written = card.provenance.get("folds")
-    if not isinstance(written, Mapping):
+    recorded = card.provenance.get("folds")
+    if not isinstance(recorded, Mapping):
         return {}
-    return {fold: found for fold in FOLDS if (found := list(_windows(written.get(fold))))}
+    return {fold: loci for fold in FOLDS if (loci := list(_loci(recorded.get(fold))))}
 
 
-def _windows(written: Any) -> Iterator[Locus]:
-    for window in written if isinstance(written, list) else ():
+def _loci(regions: Any) -> Iterator[Locus]:
+    for window in regions if isinstance(regions, list) else ():
         match window:
             case [str(chrom), int(start), int(end)]:
                 yield Locus(chrom, start, end)

@@ -1,7 +1,7 @@
-"""Weights from elsewhere into a site: read, fitted, checked, and kept as one directory a model.
+"""Install a model's weights into a site: read the file, match it to the network, check it, store one directory a model.
 
-A published file is translated into the network's own names and stored as safetensors, so that what the server loads
-later is one format, whose heads can be read row by row. A program of the user's is kept as it came.
+A published file is translated to the network's own names and stored as safetensors, so that the server loads a single
+format, and single rows of a head. A user's program is stored unchanged.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from trackserver.errors import DataError, InvalidRequest, needing_torch
 from trackserver.models import registry
 from trackserver.models.card import ModelCard, Track, geometry_problem, write_card
 from trackserver.models.labels import read_labels
-from trackserver.models.zoo import Published, published, read_published
+from trackserver.models.zoo import PublishedModel, published_models, read_published_model
 from trackserver.progress import Progress
-from trackserver.sources.download import fetch
+from trackserver.sources.download import download_file
 from trackserver.storage import sha256
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trackserver.models.weights import Translated
+    from trackserver.models.weights import TranslatedWeights
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a model's weights come from, and what they do not say themselves.
+class InstallFiles:
+    """The files to install a model from, and facts that they do not state themselves.
 
     path : the published file, or a program
     labels : its table of tracks
-    alphabet, activation : where the file differs from the published one; see `weights.Choice`
+    alphabet, activation : if the file differs from the published one in these; see `weights.Choice`
     projection : Sei's projvec_targets.npy, for its sequence classes
     """
 
@@ -61,18 +61,18 @@ def load(
     activation: str = "",
     projection: str | os.PathLike[str] | None = None,
 ) -> nn.Module:
-    """A published model straight from its published file, in eval mode, on the CPU.
+    """Load a published model directly from its published file, in eval mode, on the CPU.
 
     Parameters
     ----------
     model_id
-        Which of the published models, as `trackserver models` lists them.
+        One of the published models, as `trackserver models` lists them.
     path
         The published file (for a TensorFlow checkpoint its .index).
     window, crop
-        The bp it will be given, and the bp left out at each side, where they are not the published ones.
+        The window in bp, and the bp to leave out at each side, if not the published ones.
     tracks
-        Only these rows of the head, in this order: memory and work shrink with it, outputs stay equal.
+        Load only these rows of the head, in this order: this saves memory and time and changes no value.
 
     Returns
     -------
@@ -82,38 +82,43 @@ def load(
     Raises
     ------
     NotFound
-        No such model or track.
+        There is no such model or track.
     InvalidRequest
         The window and crop are not whole bins, or the model cannot read so short a window.
     DataError
-        The file does not fit: the sentence names the first layer that differs, what is expected and what is found.
+        The file does not fit: the sentence names the first layer that differs and both shapes.
     """
-    about = read_published(model_id)
-    source = Source(Path(path), None, alphabet, activation, Path(projection) if projection else None)
-    translated = translate(about, source)
-    about = _as_the_file_has_it(about, translated)
-    crop = about.crop if crop is None else crop
-    if problem := geometry_problem(window or about.window, crop, about.bin_width):
-        raise InvalidRequest(f"{about.title}: {problem}.")
-    if window and window != about.window and about.one_value:
-        raise InvalidRequest(f"{about.title} reads windows of {about.window:,} bp, no others.")
-    n_tracks = _n_tracks(about, translated)
+    published = read_published_model(model_id)
+    files = InstallFiles(Path(path), None, alphabet, activation, Path(projection) if projection else None)
+    translated = translate(published, files)
+    published = _with_file_geometry(published, translated)
+    crop = published.crop if crop is None else crop
+    if problem := geometry_problem(window or published.window, crop, published.bin_width):
+        raise InvalidRequest(f"{published.title}: {problem}.")
+    if window and window != published.window and published.one_value:
+        raise InvalidRequest(f"{published.title} reads windows of {published.window:,} bp only.")
+    n_tracks = _n_tracks(published, translated)
     registry.check_tracks(tracks, model_id, n_tracks)
     return registry.assemble(
-        about.architecture, translated.config, translated.state, source.path,
+        published.architecture, translated.config, translated.state, files.path,
         n_tracks=n_tracks, crop=crop, tracks=tracks,
     )  # fmt: skip
 
 
 def install(
-    models_dir: Path, about: Published, source: Source, name: str | None = None, *, overwrite: bool = False
+    models_dir: str | os.PathLike[str],
+    published: PublishedModel,
+    files: InstallFiles,
+    name: str | None = None,
+    *,
+    overwrite: bool = False,
 ) -> ModelCard:
-    """Put a model into a site, whole or not at all.
+    """Install a model into a site, completely or not at all.
 
     Parameters
     ----------
-    about
-        What is known of it: a published model's card, or the user's own.
+    published
+        The model: a published one, or one read from the user's own card.
     name
         Its id on the site; by default the published one.
 
@@ -122,103 +127,108 @@ def install(
     DataError
         The file does not fit, or the table of tracks is another model's.
     InvalidRequest
-        The name is taken or no id.
+        The name is taken, or is not a valid id.
     """
-    directory = models_dir / registry.check_free(models_dir, name or about.id, overwrite)
-    with registry.staged(directory) as stage:
-        if about.architecture in registry.PROGRAMS:
-            card = _keep_program(stage, about, source)
+    models_dir = Path(models_dir)
+    directory = models_dir / registry.check_free(models_dir, name or published.id, overwrite)
+    with registry.staging_folder(directory) as stage:
+        if published.architecture in registry.PROGRAMS:
+            card = _store_program(stage, published, files)
         else:
-            card = _keep_weights(stage, about, source)
+            card = _store_weights(stage, published, files)
         card = replace(card, id=directory.name)
         write_card(card, stage / registry.CARD)
     return card
 
 
-def copy_model(models_dir: Path, model: Path, name: str, *, overwrite: bool = False) -> ModelCard:
-    """A model's directory, as `train` writes one or another site has one, into a site; raises as `install`."""
-    place, card = model.resolve().parent, registry.card(model.resolve().parent, model.resolve().name)
-    path = registry.weights_path(place, card)
+def copy_model(
+    models_dir: str | os.PathLike[str], model: str | os.PathLike[str], name: str, *, overwrite: bool = False
+) -> ModelCard:
+    """Copy a model's directory, from `train` or another site, into a site; raises as `install` does."""
+    models_dir, model = Path(models_dir), Path(model).resolve()
+    card = registry.card(model.parent, model.name)
+    path = registry.weights_path(model.parent, card)
     registry.check_weights(card, path)
     registry.read_module(card, path)
-    with registry.staged(models_dir / registry.check_free(models_dir, name, overwrite)) as stage:
+    with registry.staging_folder(models_dir / registry.check_free(models_dir, name, overwrite)) as stage:
         shutil.copyfile(path, stage / path.name)
         write_card(replace(card, id=name), stage / registry.CARD)
     return replace(card, id=name)
 
 
-def download(about: Published, folder: Path, urls: Sequence[str], table: str | None, report: Progress) -> Source:
-    """A published model's files in a folder, each whole and with its published checksum where one is known.
+def download_model(
+    published: PublishedModel, folder: Path, urls: Sequence[str], table: str | None, report: Progress
+) -> InstallFiles:
+    """Download a published model's files into a folder, checking published checksums.
 
     Parameters
     ----------
     urls
-        Where to take the files from instead, one for each; whoever gives them answers for them, so the published
-        checksums still hold.
+        Other URLs to take the files from, one for each; the published checksums still apply.
     table
-        Where to take the table of tracks from; None for none.
+        URL of the table of tracks; None for none.
 
     Raises
     ------
     InvalidRequest
-        Its licence does not let others pass it on, or there is no single place to get it; the sentence says where to.
+        Its licence does not allow redistribution, or there is no single URL; the sentence says where to get it.
     Unavailable, DataError
-        See `download.fetch`.
+        See `download_file`.
     """
-    if not about.files and not urls:
+    if not published.files and not urls:
         raise InvalidRequest(
-            f"{about.title} cannot be downloaded from here ({about.licence}). Get it at {about.page}, then: "
-            f"trackserver models install {about.id} FILE"
+            f"{published.title} cannot be downloaded automatically ({published.licence}). Get it at {published.page}, "
+            f"then run: trackserver models install {published.id} FILE"
         )
-    if urls and len(urls) != max(len(about.files), 1):
-        raise InvalidRequest(f"{about.title} is {len(about.files)} files; give --url once for each.")
-    paths = [fetch(url, folder / name, checksum, report) for name, url, checksum in _to_fetch(about, urls)]
-    labels = fetch(table, folder / Path(urlsplit(table).path).name, None, report) if table else None
+    if urls and len(urls) != max(len(published.files), 1):
+        raise InvalidRequest(f"{published.title} has {len(published.files)} files; give --url once for each.")
+    paths = [download_file(url, folder / name, checksum, report) for name, url, checksum in _downloads(published, urls)]
+    labels = download_file(table, folder / Path(urlsplit(table).path).name, None, report) if table else None
     index = next((path for path in paths if path.suffix == ".index"), paths[0])
-    return Source(index, labels)
+    return InstallFiles(index, labels)
 
 
-def _to_fetch(about: Published, urls: Sequence[str]) -> list[tuple[str, str, str | None]]:
-    if not about.files:
+def _downloads(published: PublishedModel, urls: Sequence[str]) -> list[tuple[str, str, str | None]]:
+    if not published.files:
         return [(Path(urlsplit(url).path).name, url, None) for url in urls]
-    chosen = urls or [file.url for file in about.files]
-    return [(file.name, url, file.checksum) for file, url in zip(about.files, chosen, strict=True)]
+    urls = urls or [file.url for file in published.files]
+    return [(file.name, url, file.checksum) for file, url in zip(published.files, urls, strict=True)]
 
 
-def translate(about: Published, source: Source) -> Translated:
-    """A published file in its network's terms; see `weights.Translated`."""
+def translate(published: PublishedModel, files: InstallFiles) -> TranslatedWeights:
+    """Translate a published file to its network's names and sizes; see `weights.TranslatedWeights`."""
     with needing_torch():
         from trackserver.models.weights import Choice, read
     choice = Choice(
-        head=about.head,
-        alphabet=source.alphabet or about.alphabet,
-        activation=source.activation,
-        projection=_projection(source.projection) if source.projection else None,
+        head=published.head,
+        alphabet=files.alphabet or published.alphabet,
+        activation=files.activation,
+        projection=_projection(files.projection) if files.projection else None,
     )
-    built: Any = registry.architecture(about.architecture)
-    translated: Translated = built.translate(read(source.path), choice)
-    _refuse_a_sibling(about, source.path, _n_tracks(about, translated))
+    architecture: Any = registry.architecture(published.architecture)
+    translated: TranslatedWeights = architecture.translate(read(files.path), choice)
+    _refuse_sibling(published, files.path, _n_tracks(published, translated))
     return translated
 
 
-def _n_tracks(about: Published, translated: Translated) -> int:
-    rows = [name for name in registry.architecture(about.architecture).ROW_TENSORS if name in translated.state]
+def _n_tracks(published: PublishedModel, translated: TranslatedWeights) -> int:
+    rows = [name for name in registry.architecture(published.architecture).ROW_TENSORS if name in translated.state]
     return len(translated.state[rows[0]]) if rows else 1
 
 
-def _refuse_a_sibling(about: Published, path: Path, n_tracks: int) -> None:
-    """Mouse weights offered as human fit layer by layer; the number of tracks tells them apart."""
-    for other in published().values():
-        same = other.architecture == about.architecture and other.head == about.head
-        if same and n_tracks == other.n_tracks != about.n_tracks:
+def _refuse_sibling(published: PublishedModel, path: Path, n_tracks: int) -> None:
+    """Raise DataError for mouse weights given as human, or the reverse: only the number of tracks tells them apart."""
+    for other in published_models().values():
+        same = other.architecture == published.architecture and other.head == published.head
+        if same and n_tracks == other.n_tracks != published.n_tracks:
             raise DataError(
-                f"{path} has {n_tracks:,} tracks: it is {other.title}, not {about.title} ({about.n_tracks:,} tracks). "
-                f"Install it as {other.id}."
+                f"{path} has {n_tracks:,} tracks: it is {other.title}, not {published.title} "
+                f"({published.n_tracks:,} tracks). Install it as {other.id}."
             )
 
 
 def _projection(path: Path) -> Any:
-    """Sei's sequence classes over its profiles: the first 40 rows; the others are clusters without a name."""
+    """Read Sei's projection of profiles on sequence classes: the first 40 rows; the others are unnamed clusters."""
     import torch
 
     try:
@@ -226,80 +236,91 @@ def _projection(path: Path) -> Any:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a NumPy array: {error}.") from None
     if rows.ndim != 2 or rows.dtype.kind != "f":
-        raise DataError(f"{path} is not Sei's projection: expected numbers (classes, profiles), found {rows.shape}.")
+        raise DataError(
+            f"{path} is not Sei's projection: it should hold numbers (classes, profiles) but has {rows.shape}."
+        )
     return torch.from_numpy(np.array(rows[:40], np.float32))
 
 
-def _as_the_file_has_it(about: Published, translated: Translated) -> Published:
-    """The published geometry, but for what the file settles: a window of its own, around the same bin of one value."""
-    window = translated.config.get("window", about.window)
-    crop = (window - about.bin_width) // 2 if about.one_value else translated.config.get("crop", about.crop)
-    shortest = about.shortest and 2 * crop + about.bin_width
-    return replace(about, window=window, crop=crop, shortest=shortest)
+def _with_file_geometry(published: PublishedModel, translated: TranslatedWeights) -> PublishedModel:
+    """Replace the published geometry by the file's, if the file has its own window; a single bin stays centred."""
+    window = translated.config.get("window", published.window)
+    crop = (window - published.bin_width) // 2 if published.one_value else translated.config.get("crop", published.crop)
+    shortest = published.shortest and 2 * crop + published.bin_width
+    return replace(published, window=window, crop=crop, shortest=shortest)
 
 
-def _keep_weights(stage: Path, about: Published, source: Source) -> ModelCard:
+def _store_weights(stage: Path, published: PublishedModel, files: InstallFiles) -> ModelCard:
     from trackserver.models.weights import save_weights
 
-    translated = translate(about, source)
-    about = _as_the_file_has_it(about, translated)
-    tracks = read_tracks(about, source.labels, _n_tracks(about, translated))
+    translated = translate(published, files)
+    published = _with_file_geometry(published, translated)
+    tracks = read_tracks(published, files.labels, _n_tracks(published, translated))
     path = stage / registry.WEIGHTS
     registry.assemble(
-        about.architecture, translated.config, translated.state, source.path, n_tracks=len(tracks), crop=about.crop
+        published.architecture,
+        translated.config,
+        translated.state,
+        files.path,
+        n_tracks=len(tracks),
+        crop=published.crop,
     )
     save_weights(translated.state, path)
-    return _card(about, source, tracks, translated.config, sha256(path))
+    return _card(published, files, tracks, translated.config, sha256(path))
 
 
-def _keep_program(stage: Path, about: Published, source: Source) -> ModelCard:
+def _store_program(stage: Path, published: PublishedModel, files: InstallFiles) -> ModelCard:
     with needing_torch():
         from trackserver.models.program import check_runs
         from trackserver.models.sandbox import Program
-    path = stage / registry.PROGRAMS[about.architecture]
-    shutil.copyfile(source.path, path)
-    card = _card(about, source, read_tracks(about, source.labels, about.n_tracks), {}, sha256(path))
-    check_runs(Program(source.path, card), card, source.path)
+    path = stage / registry.PROGRAMS[published.architecture]
+    shutil.copyfile(files.path, path)
+    card = _card(published, files, read_tracks(published, files.labels, published.n_tracks), {}, sha256(path))
+    check_runs(Program(files.path, card), card, files.path)
     return card
 
 
-def read_tracks(about: Published, labels: Path | None, n_tracks: int) -> tuple[Track, ...]:
-    """The tracks of a table, of the card itself, or numbered where nothing names them."""
+def read_tracks(published: PublishedModel, labels: Path | None, n_tracks: int) -> tuple[Track, ...]:
+    """Read the tracks from a table or take them from the card; without either, number them."""
     if labels:
-        return read_labels(labels, about.labels or "tsv", n_tracks)
-    if about.tracks:
-        return tuple(replace(track, index=index) for index, track in enumerate(about.tracks))
-    return tuple(Track(index, unnamed(index)) for index in range(n_tracks))
+        return read_labels(labels, published.labels or "tsv", n_tracks)
+    if published.tracks:
+        return tuple(replace(track, index=index) for index, track in enumerate(published.tracks))
+    return tuple(Track(index, default_track_name(index)) for index in range(n_tracks))
 
 
-def unnamed(index: int) -> str:
-    """What a track is called that no table names."""
+def default_track_name(index: int) -> str:
+    """Name a track that no table names."""
     return f"track {index}"
 
 
 def _card(
-    about: Published, source: Source, tracks: tuple[Track, ...], config: dict[str, Any], weights_sha256: str
+    published: PublishedModel,
+    files: InstallFiles,
+    tracks: tuple[Track, ...],
+    config: dict[str, Any],
+    weights_sha256: str,
 ) -> ModelCard:
     shared = {
-        name: getattr(about, name)
+        name: getattr(published, name)
         for name in (
             "id", "architecture", "title", "assemblies", "window", "crop", "bin_width", "shortest", "n_value",
             "placement", "strands", "head", "summary", "licence", "citation", "page", "probability",
         )
     }  # fmt: skip
-    if about.n_tracks and len(tracks) != about.n_tracks:
-        shared["title"] = f"{about.title}, a smaller network of {len(tracks)} tracks"
+    if published.n_tracks and len(tracks) != published.n_tracks:
+        shared["title"] = f"{published.title}, a smaller network of {len(tracks)} tracks"
     return ModelCard(
         **shared,
         tracks=tracks,
         config=config,
         weights_sha256=weights_sha256,
         provenance={
-            "source": source.path.name,
-            "source_sha256": sha256(source.path),
-            "alphabet": source.alphabet or about.alphabet,
-            "labels": source.labels.name if source.labels else None,
-            "code": about.code,
+            "source": files.path.name,
+            "source_sha256": sha256(files.path),
+            "alphabet": files.alphabet or published.alphabet,
+            "labels": files.labels.name if files.labels else None,
+            "code": published.code,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "trackserver": __version__,
         },

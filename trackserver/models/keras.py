@@ -1,4 +1,4 @@
-"""Keras 2 weight files (HDF5), read by h5py alone: no layer is built, no Lambda decoded, no other file opened."""
+"""Read Keras 2 weight files (HDF5) with h5py alone: no layers are built, no Lambda is decoded, no other file opened."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A full model or a file of weights alone.
+    """Read a full model or a file of weights only.
 
     Returns
     -------
     tensors, settings
-        Tensors in the order of the layers as the file lists them, named `layer/weight:0`; a nested model's name comes
-        first. The model's configuration as JSON gives it, empty where the file has weights alone.
+        Tensors in the file's order of layers, named `layer/weight:0`, with a nested model's name in front. The model's
+        configuration from its JSON; empty if the file holds only weights.
 
     Raises
     ------
     DataError
-        Not whole, not Keras', or its data lie in other files.
+        The file is truncated, not from Keras, or its data lie in other files.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -40,7 +40,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise DataError(f"{path} is HDF5, but not a Keras model: it lists no layers.")
             return dict(_tensors(path, group)), _settings(path, file)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as HDF5; it may be cut short: {_sentence(error)}.") from None
+        raise DataError(f"{path} cannot be read as HDF5; it may be truncated: {_first_line(error)}.") from None
 
 
 def _tensors(path: Path, group: h5py.Group) -> Iterator[tuple[str, Tensor]]:
@@ -51,7 +51,7 @@ def _tensors(path: Path, group: h5py.Group) -> Iterator[tuple[str, Tensor]]:
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names, which Keras cuts into `name0`, `name1` ... where it is long."""
+    """Read a list of names, which Keras splits into `name0`, `name1` ... if it is long."""
     if attribute in group.attrs:
         parts = [group.attrs[attribute]]
     else:
@@ -62,7 +62,7 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
 
 
 def _tensor(path: Path, dataset: h5py.Dataset) -> Tensor:
-    """A view of the file where the data lie in it in one piece, else a copy."""
+    """Read a tensor: a view of the file if its data are contiguous there, otherwise a copy."""
     if dataset.dtype.kind != "f" or dataset.dtype.itemsize not in (2, 4, 8):
         raise DataError(f"{path}: {dataset.name} holds {dataset.dtype}, not floating-point numbers.")
     offset = dataset.id.get_offset()
@@ -78,28 +78,29 @@ def _settings(path: Path, file: h5py.File) -> dict[str, Any]:
     try:
         return dict(json.loads(file.attrs["model_config"]))
     except ValueError:
-        raise DataError(f"{path}: the model's configuration in it is not JSON.") from None
+        raise DataError(f"{path}: its model configuration is not JSON.") from None
 
 
-def _sentence(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip("'\"").split("\n")[0]
 
 
 def activations(settings: dict[str, Any]) -> set[str]:
-    """The activation functions a model's configuration names: custom layers' classes (`GELU`) and functions
-    (`nn.gelu`, with `approximate` where that is set).
+    """Collect the activation functions in a model's configuration.
+
+    These are classes of custom layers (`GELU`) and functions (`nn.gelu`, with ` approximate` if that is set).
     """
-    found: set[str] = set()
+    names: set[str] = set()
     for layer in settings.get("config", {}).get("layers", []):
         kind, config = layer.get("class_name", ""), layer.get("config", {})
         if kind in ("GELU", "ReLU", "Softplus"):
-            found.add(kind)
+            names.add(kind)
         if kind == "TFOpLambda":
             approximate = any(
                 isinstance(call, list) and any(isinstance(part, dict) and part.get("approximate") for part in call)
                 for call in layer.get("inbound_nodes", [])
             )
-            found.add(str(config.get("function", "")) + (" approximate" if approximate else ""))
+            names.add(str(config.get("function", "")) + (" approximate" if approximate else ""))
         if isinstance(config, dict) and isinstance(config.get("activation"), str):
-            found.add(config["activation"])
-    return found
+            names.add(config["activation"])
+    return names

@@ -1,4 +1,4 @@
-"""Layers that several published networks share, and what their files have in common; inference only.
+"""Layers that several published networks share, and readers of the files that store them; inference only.
 
 Axes: B batch, C channels, L positions along the sequence; in attention N positions, H heads, K key size.
 """
@@ -22,27 +22,27 @@ from trackserver.validation import first_problem
 
 Config = TypeVar("Config")
 
-# Queries taken together in attention: the logits of all heads stay below 100 MB even for 4,096 positions.
-QUERIES = 512
+# Queries computed at once in attention: the logits of all heads stay below 100 MB even for 4,096 positions.
+QUERY_BLOCK = 512
 
 
 def read_config(kind: type[Config], config: dict[str, Any], name: str) -> Config:
-    """Check an architecture's configuration as JSON or TOML gives it.
+    """Check an architecture's configuration from JSON or TOML.
 
     Raises
     ------
     DataError
-        An unknown or impossible size.
+        A size is unknown or impossible.
     """
     try:
-        # Through JSON: there a list is how a tuple is written, while a quoted number still is an error.
+        # By way of JSON, where a list is accepted as a tuple while a quoted number is still an error.
         return TypeAdapter(kind).validate_json(json.dumps(config))
     except ValidationError as error:
         raise DataError(f"Not a configuration of {name}: {first_problem(error)}.") from None
 
 
-def written(config: Any) -> dict[str, Any]:
-    """A configuration as a card keeps it: what `read_config` reads, with lists for tuples."""
+def config_as_json(config: Any) -> dict[str, Any]:
+    """Convert a configuration to the JSON that `read_config` reads, with lists for tuples."""
     return dict(json.loads(json.dumps(asdict(config))))
 
 
@@ -52,18 +52,18 @@ def check_sizes(name: str, *sizes: int) -> None:
 
 
 def whole_bins(crop: int, bin_width: int, name: str) -> int:
-    """The bins in a crop of so many bp."""
+    """Convert a crop from bp to bins."""
     if crop < 0 or crop % bin_width:
         raise DataError(f"{name} can be cropped by whole bins of {bin_width} bp, not by {crop} bp.")
     return crop // bin_width
 
 
 def check_choice(choice: Choice, name: str, *heads: str) -> None:
-    """Raise DataError where what is wanted of a file is not in any of this architecture."""
+    """Raise DataError if no file of this architecture has the chosen head or order of bases."""
     if choice.head not in ("", *heads):
         raise DataError(f"{name} has no head '{choice.head}'; it has {listing(heads)}.")
     if choice.alphabet != "ACGT":
-        raise DataError(f"{name}'s files have the bases in the order ACGT, not {choice.alphabet}.")
+        raise DataError(f"{name}'s files order the bases ACGT, not {choice.alphabet}.")
 
 
 def max_pool(x: Tensor, width: int) -> Tensor:
@@ -74,9 +74,9 @@ def max_pool(x: Tensor, width: int) -> Tensor:
         return handle_torch_function(max_pool, (x,), x, width)
     if x.is_cpu or torch.is_grad_enabled():
         return F.max_pool1d(x, width)
-    # Elsewhere max_pool1d also makes the place of each maximum, twice the memory of the maxima themselves.
-    inside = x[..., : x.shape[-1] // width * width]
-    return inside.unflatten(-1, (-1, width)).amax(-1)
+    # On a GPU max_pool1d also stores the index of each maximum, which takes twice the memory of the maxima.
+    whole_cells = x[..., : x.shape[-1] // width * width]
+    return whole_cells.unflatten(-1, (-1, width)).amax(-1)
 
 
 def crop_bins(x: Tensor, bins: int) -> Tensor:
@@ -88,7 +88,7 @@ def sigmoid_gelu(x: Tensor) -> Tensor:
     """The GELU of Basenji2 and Enformer, x * sigmoid(1.702 x): up to 0.02 away from the exact one."""
     if torch.is_grad_enabled():
         return x * torch.sigmoid(1.702 * x)
-    return (1.702 * x).sigmoid_().mul_(x)  # the result is the only memory it takes
+    return (1.702 * x).sigmoid_().mul_(x)  # allocates only the result
 
 
 def tanh_gelu(x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def tanh_gelu(x: Tensor) -> Tensor:
 
 
 class BatchNorm(nn.Module):
-    """(B, C, L) -> the same, by the statistics kept from training; torch's own also keeps a counter."""
+    """(B, C, L) -> (B, C, L), with the statistics from training; unlike torch's own it has no counter."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -126,12 +126,12 @@ class SameConv(nn.Conv1d):
 
 
 class RelativeAttention(nn.Module):
-    """(B, N, C) -> (B, N, C): each position attends to all by content and by how far away they are, and which way.
+    """(B, N, C) -> (B, N, C): each position attends to all others by content and by signed distance.
 
-    Transformer-XL's relative form (Dai et al. 2019) as Enformer and Borzoi have it: the logit of query i for key j is
-    (q_i * K**-0.5 + content_bias) . k_j + (q_i * K**-0.5 + position_bias) . r_(j - i), where r is a linear map of a
-    fixed basis of distances. It differs from their code only in the order of work: queries go in blocks, and a block
-    meets just the distances that occur in it, so half of the products with r, later shifted away, are never taken.
+    Relative attention as in Transformer-XL (Dai et al. 2019), used by Enformer and Borzoi: the logit of query i for key
+    j is (q_i * K**-0.5 + content_bias) . k_j + (q_i * K**-0.5 + position_bias) . r_(j - i), where r is a linear map of
+    a fixed basis of distances. It differs from their code only in the order of operations: queries are computed in
+    blocks, each with only the distances that occur in it, which saves half of the products with r.
     """
 
     def __init__(self, width: int, heads: int, key: int, value: int, features: int):
@@ -154,10 +154,10 @@ class RelativeAttention(nn.Module):
         r = self._split(self.to_r(basis[None].to(x.dtype))).transpose(-1, -2)
         by_content, by_position = q + self.content_bias, q + self.position_bias
         attended = []
-        for start in range(0, n, QUERIES):
-            stop = min(start + QUERIES, n)
+        for start in range(0, n, QUERY_BLOCK):
+            stop = min(start + QUERY_BLOCK, n)
             logits = by_content[:, :, start:stop] @ k
-            logits += shifted(by_position[:, :, start:stop] @ r[..., n - stop : 2 * n - 1 - start])
+            logits += shift_rows(by_position[:, :, start:stop] @ r[..., n - stop : 2 * n - 1 - start])
             attended.append(logits.softmax(-1) @ v)
         return self.to_out(torch.cat(attended, 2).transpose(1, 2).flatten(2))
 
@@ -166,10 +166,10 @@ class RelativeAttention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-def shifted(by_distance: Tensor) -> Tensor:
+def shift_rows(by_distance: Tensor) -> Tensor:
     """(B, H, Q, Q + N - 1), by query and distance -> (B, H, Q, N), by query and key, a view.
 
-    Key 0 lies one distance further from each query than from the one before: row i begins Q - 1 - i entries in.
+    Each query is one position further from key 0 than the query before, so row i begins at entry Q - 1 - i.
     """
     rows, distances = by_distance.shape[-2:]
     by_distance = by_distance.contiguous()
@@ -179,7 +179,7 @@ def shifted(by_distance: Tensor) -> Tensor:
 
 
 class TransformerBlock(nn.Module):
-    """(B, N, C) -> (B, N, C): attention, then two linear layers with a ReLU between, each normed first and added."""
+    """(B, N, C) -> (B, N, C): attention, then linear, ReLU, linear; each half norms its input and adds to it."""
 
     def __init__(self, width: int, heads: int, key: int, value: int, features: int, hidden: int, eps: float):
         super().__init__()
@@ -194,14 +194,14 @@ class TransformerBlock(nn.Module):
 
 
 def two_sided(basis: Tensor) -> Tensor:
-    """(N, F), a basis of distances 0 to N - 1 -> (2 * N - 1, 2 * F): symmetric, then times the distance's sign."""
+    """(N, F), a basis of distances 0 to N - 1 -> (2 * N - 1, 2 * F): symmetric, and times the distance's sign."""
     both = torch.cat([basis[1:].flip(0), basis])
     sign = torch.arange(1 - len(basis), len(basis), device=basis.device).sign()[:, None]
     return torch.cat([both, sign * both], 1)
 
 
 class Sizes(NamedTuple):
-    """Of a transformer block; None where the file is still to tell."""
+    """Sizes of a transformer block; None if not yet known from the file."""
 
     heads: int | None = None
     key: int | None = None
@@ -210,37 +210,37 @@ class Sizes(NamedTuple):
     mlp: int | None = None
 
 
-class Source(Protocol):
-    """A published file's layers in torch's layout, whatever the framework: each by its path in the torch packages.
+class LayerReader(Protocol):
+    """Reads layers of a published file in torch's layout, by their path in the torch packages, whatever the framework.
 
-    A width `made` of None is for the file to tell. Of a transformer's attention the sizes come back as well.
+    If the output width `width_out` is None, the file decides. A transformer's attention also returns its sizes.
     """
 
-    def conv(self, path: str, made: int | None, width: int, kernel: int) -> dict[str, Tensor]: ...
-    def linear(self, path: str, made: int | None, width: int) -> dict[str, Tensor]: ...
+    def conv(self, path: str, width_out: int | None, width: int, kernel: int) -> dict[str, Tensor]: ...
+    def linear(self, path: str, width_out: int | None, width: int) -> dict[str, Tensor]: ...
     def norm(self, path: str, width: int) -> dict[str, Tensor]: ...
     def layer_norm(self, path: str, width: int) -> dict[str, Tensor]: ...
     def attention(self, path: str, width: int, sizes: Sizes) -> tuple[dict[str, Tensor], Sizes]: ...
 
 
-class TorchSource:
-    """The state dicts of enformer-pytorch and borzoi-pytorch, which name a transformer's layers alike."""
+class TorchReader:
+    """Reads state dicts of enformer-pytorch and borzoi-pytorch, which name a transformer's layers alike."""
 
     def __init__(self, fit: Fit):
         self.fit = fit
 
-    def holds(self, path: str) -> bool:
-        return self.fit.holds(f"{path}.weight")
+    def has_layer(self, path: str) -> bool:
+        return self.fit.has(f"{path}.weight")
 
-    def conv(self, path: str, made: int | None, width: int, kernel: int) -> dict[str, Tensor]:
-        return self._with_bias(path, made, width, kernel)
+    def conv(self, path: str, width_out: int | None, width: int, kernel: int) -> dict[str, Tensor]:
+        return self._with_bias(path, width_out, width, kernel)
 
-    def linear(self, path: str, made: int | None, width: int) -> dict[str, Tensor]:
-        return self._with_bias(path, made, width)
+    def linear(self, path: str, width_out: int | None, width: int) -> dict[str, Tensor]:
+        return self._with_bias(path, width_out, width)
 
     def norm(self, path: str, width: int) -> dict[str, Tensor]:
-        kept = ("weight", "bias", "running_mean", "running_var")
-        return {tensor: self.fit.take(f"{path}.{tensor}", width) for tensor in kept}
+        tensors = ("weight", "bias", "running_mean", "running_var")
+        return {tensor: self.fit.take(f"{path}.{tensor}", width) for tensor in tensors}
 
     def layer_norm(self, path: str, width: int) -> dict[str, Tensor]:
         return {tensor: self.fit.take(f"{path}.{tensor}", width) for tensor in ("weight", "bias")}
@@ -256,8 +256,8 @@ class TorchSource:
         v = take("to_v.weight", sizes.value and heads * sizes.value, width)
         out, bias = take("to_out.weight", width, len(v)), take("to_out.bias", width)
         r = take("to_rel_k.weight", heads * key, sizes.features)
-        found = Sizes(heads, key, len(v) // heads, r.shape[1], sizes.mlp)
-        return attention_state(content, position, q, k, v, out, bias, r), found
+        sizes = Sizes(heads, key, len(v) // heads, r.shape[1], sizes.mlp)
+        return attention_state(content, position, q, k, v, out, bias, r), sizes
 
     def _with_bias(self, path: str, *shape: int | None) -> dict[str, Tensor]:
         weight = self.fit.take(f"{path}.weight", *shape)
@@ -267,31 +267,31 @@ class TorchSource:
 def attention_state(
     content: Tensor, position: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, bias: Tensor, r: Tensor
 ) -> dict[str, Tensor]:
-    """Tensors in the order all three frameworks keep them -> under `RelativeAttention`'s names."""
+    """Name tensors, given in the order that all three frameworks share, as `RelativeAttention` does."""
     weights = {"to_q": q, "to_k": k, "to_v": v, "to_r": r, "to_out": out}
     state = {f"{name}.weight": tensor for name, tensor in weights.items()}
     return {"content_bias": content, "position_bias": position, **state, "to_out.bias": bias}
 
 
-def take_block(source: Source, path: str, width: int, sizes: Sizes) -> tuple[dict[str, Tensor], Sizes]:
-    """A `TransformerBlock`'s state and, from the first of them, the sizes that all must have."""
-    norm = source.layer_norm(f"{path}.0.fn.0", width)
-    attention, sizes = source.attention(f"{path}.0.fn.1", width, sizes)
-    mlp_norm = source.layer_norm(f"{path}.1.fn.0", width)
-    widen = source.linear(f"{path}.1.fn.1", sizes.mlp, width)
+def take_block(reader: LayerReader, path: str, width: int, sizes: Sizes) -> tuple[dict[str, Tensor], Sizes]:
+    """Read a `TransformerBlock`'s state, and its sizes, which all further blocks must share."""
+    norm = reader.layer_norm(f"{path}.0.fn.0", width)
+    attention, sizes = reader.attention(f"{path}.0.fn.1", width, sizes)
+    mlp_norm = reader.layer_norm(f"{path}.1.fn.0", width)
+    widen = reader.linear(f"{path}.1.fn.1", sizes.mlp, width)
     hidden = len(widen["weight"])
-    narrow = source.linear(f"{path}.1.fn.4", width, hidden)
+    narrow = reader.linear(f"{path}.1.fn.4", width, hidden)
     state = {"norm": norm, "attention": attention, "mlp_norm": mlp_norm, "mlp.0": widen, "mlp.2": narrow}
-    return flat(state), sizes._replace(mlp=hidden)
+    return flatten_states(state), sizes._replace(mlp=hidden)
 
 
-def flat(layers: dict[str, dict[str, Tensor]], prefix: str = "") -> dict[str, Tensor]:
-    """One state of several layers' states."""
+def flatten_states(layers: dict[str, dict[str, Tensor]], prefix: str = "") -> dict[str, Tensor]:
+    """Join the states of several layers into one, with the layers' names as prefixes."""
     return {f"{prefix}{layer}.{name}": tensor for layer, state in layers.items() for name, tensor in state.items()}
 
 
 class Step(NamedTuple):
-    """One stage of a network: the positions its unpadded convolutions cost, then the width of its max-pool."""
+    """One stage of a network: the positions lost to unpadded convolutions, then the width of its max-pool."""
 
     lost: int
     pool: int
@@ -304,10 +304,10 @@ def positions_after(window: int, steps: Sequence[Step]) -> int:
 
 
 def roundest_window(positions: int, steps: Sequence[Step]) -> int:
-    """The window of a network that is left with so many positions.
+    """Guess the window of a network from the number of positions its dense layer reads.
 
-    Several are, as max-pools leave a remainder unread; a dense layer does not tell them apart. Of them the published
-    one is the roundest number: DeepSEA's 53 positions mean 995 to 1,010 bp, thus 1,000.
+    Several windows lead to the same number, because max-pools drop a remainder. The published one is the roundest:
+    DeepSEA's 53 positions mean 995 to 1,010 bp, so 1,000.
     """
     shortest = longest = positions
     for lost, pool in reversed(steps):

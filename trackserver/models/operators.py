@@ -1,9 +1,9 @@
-"""The operators that a program of a user's may use: arithmetic on tensors, and what a script needs around it.
+"""The operators that a user's program may use: arithmetic on tensors, and the scripting around it.
 
-Whatever is not named here is refused, so that what torch learns to do later is refused too until somebody has read it.
-Left out on purpose: whatever takes a file's name (`save`, `from_file`), changes a tensor's memory (`set_`, `resize_`,
-`as_strided`), asks about or changes the process (`set_grad_enabled`, `manual_seed`), runs beside it (`fork`, `wait`,
-`rpc_*`), or leads to Python or to compiled classes (`PythonOp`, TorchBind).
+This is an allowlist, so operators that torch adds later are refused until somebody has reviewed them. Left out on
+purpose: operators that take a file name (`save`, `from_file`), change a tensor's memory (`set_`, `resize_`,
+`as_strided`), read or change the state of the process (`set_grad_enabled`, `manual_seed`), run beside it (`fork`,
+`wait`, `rpc_*`), or call Python or compiled classes (`PythonOp`, TorchBind).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ storage_offset stride sym_numel sym_size sym_stride sym_storage_offset to data _
 sym_constrain_range sym_constrain_range_for_size _infer_size broadcast_shapes is_grad_enabled is_autocast_enabled
 is_autocast_cpu_enabled get_autocast_dtype
 """
-# What TorchScript says of Python's numbers, texts, lists and tables.
+# TorchScript's operators on Python's numbers, strings, lists and dicts.
 _SCRIPT = """
 Bool Complex Float FloatImplicit Int IntImplicit ScalarImplicit __and__ __contains__ __derive_index __getitem__
 __iand__ __ior__ __is__ __isnot__ __ixor__ __lshift__ __not__ __or__ __range_length __round_to_zero_floordiv __rshift__
@@ -86,8 +86,8 @@ _IN_PLACE = frozenset((_ELEMENTWISE + _COMPARISONS).split()) | frozenset(
 )
 _GROUPS = (_ELEMENTWISE, _REDUCTIONS, _LAYERS, _MATRICES, _SHAPES, _NEW_TENSORS, _COMPARISONS, _KINDS, _SCRIPT)
 ATEN = frozenset(" ".join(_GROUPS).split()) | {f"{name}_" for name in _IN_PLACE}
-# Of TorchScript's own: values, tables, branches, loops, calls of functions that are judged themselves. What a program
-# prints is thrown away where it runs.
+# TorchScript's own operators: values, containers, branches, loops, and calls of functions that are checked themselves.
+# What a program prints is discarded.
 PRIM = frozenset(
     """
     CallFunction CallMethod Constant CreateObject DictConstruct DictIndex EnumName EnumValue GetAttr If ListConstruct

@@ -1,8 +1,8 @@
-"""Torch files: state dicts, and whole modules or checkpoints with nothing of theirs run.
+"""Read torch files (state dicts, checkpoints, whole modules) without running any of their code.
 
-A pickle names the classes and functions it is made of. Those of torch's tensors are read by torch's own weights-only
-reader. Classes of networks (`torch.nn`, and the packages whose published files are whole modules) are replaced by a
-stub without any code, and only their tensors are taken out. Anything else that is named is refused.
+A pickle names the classes and functions it is made of. torch's own weights-only reader reads those of tensors. Classes
+of networks (`torch.nn`, and packages whose published files are whole modules) are replaced by a stub without code, from
+which only the tensors are taken. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from torch import Tensor
 from trackserver.errors import DataError
 
 MAGICS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-# What a stub stands for: modules and what they are set up with, never a function that reaches outside.
-STUBBED = (
+# Classes that may be replaced by a stub: modules and their settings, never functions with side effects.
+STUB_PREFIXES = (
     "torch.nn.modules.", "torch.nn.functional.", "bpnetlite.", "grelu.", "enformer_pytorch.", "borzoi_pytorch.",
     "pytorch_lightning.", "lightning.",
 )  # fmt: skip
 
 
 class _Stub:
-    """Stands for a class of the file: keeps its attributes, has none of its code."""
+    """Replaces a class named in the file: keeps the attributes, has none of the code."""
 
     def __new__(cls, *_: object, **__: object) -> _Stub:
         return super().__new__(cls)
@@ -44,43 +44,47 @@ class _Stub:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict, a checkpoint that holds one, or a whole module, under their dotted names.
+    """Read the tensors of a state dict, a checkpoint that holds one, or a whole module, by their dotted names.
 
     Raises
     ------
     DataError
-        Cut short, no tensors in it, or it names something that could run code.
+        The file is truncated, holds no tensors, or names something that could run code.
     """
     try:
-        loaded = _load(path)
+        content = _load(path)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        raise DataError(f"{path} cannot be read as a torch file; it may be cut short: {_first_line(error)}.") from None
-    tensors = dict(_tensors(_unwrapped(loaded)))
+        raise DataError(f"{path} cannot be read as a torch file; it may be truncated: {_first_line(error)}.") from None
+    tensors = dict(_tensors(_unwrap(content)))
     if not tensors:
-        raise DataError(f"{path} is a torch file without any weights in it.")
+        raise DataError(f"{path} is a torch file without weights.")
     return tensors
 
 
 def _load(path: Path) -> object:
-    if not zipfile.is_zipfile(path):  # written by torch before 1.6: it cannot be mapped
-        return _inert(path, mmap=False)
+    if not zipfile.is_zipfile(path):  # written before torch 1.6: cannot be memory-mapped
+        return _load_without_code(path, mmap=False)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if any(name.endswith(("constants.pkl", "/models/model.json")) for name in names):
         raise DataError(
-            f"{path} is a program (TorchScript or torch.export), not weights; install it with a card of its own: "
+            f"{path} is a program (TorchScript or torch.export), not weights; install it with its own card: "
             "`trackserver models install ID FILE --card CARD.toml`."
         )
-    return _inert(path, mmap=True)
+    return _load_without_code(path, mmap=True)
 
 
-def _inert(path: Path, *, mmap: bool) -> object:
-    stubs = [(type(name.rpartition(".")[2], (_Stub,), {}), name) for name in _named(path) if name.startswith(STUBBED)]
+def _load_without_code(path: Path, *, mmap: bool) -> object:
+    stubs = [
+        (type(name.rpartition(".")[2], (_Stub,), {}), name)
+        for name in _class_names(path)
+        if name.startswith(STUB_PREFIXES)
+    ]
     try:
         with torch.serialization.safe_globals(stubs):  # type: ignore[arg-type]
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        if refused := _would_run(str(error)):
+        if refused := _refused_name(str(error)):
             raise DataError(
                 f"{path} is refused: reading it would run {refused}. Ask for the state dict alone "
                 "(torch.save(model.state_dict(), FILE)), or for safetensors."
@@ -88,21 +92,21 @@ def _inert(path: Path, *, mmap: bool) -> object:
         raise
 
 
-def _would_run(said: str) -> str:
-    """What torch's weights-only reader would not do, from what it says; empty where the file is only damaged."""
-    if "persistent_load" in said:
-        return "the classes of a whole network, in the form of torch before 1.6"
-    named = re.search(r"(?:GLOBAL|function|class) ([\w.]+)", said)
-    return named[1] if named else ""
+def _refused_name(message: str) -> str:
+    """Find in its message what torch's weights-only reader refused to run; empty if the file is only damaged."""
+    if "persistent_load" in message:
+        return "the classes of a whole network, in the format of torch before 1.6"
+    name = re.search(r"(?:GLOBAL|function|class) ([\w.]+)", message)
+    return name[1] if name else ""
 
 
-def _named(path: Path) -> set[str]:
-    """The classes and functions a file's pickles name, without unpickling them."""
+def _class_names(path: Path) -> set[str]:
+    """Collect the classes and functions that a file's pickles name, without unpickling them."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
             return {name for data in pickles for name in _globals(io.BytesIO(data))}
-    with path.open("rb") as file:  # four in a row: a magic number, a version, the machine, and then the object
+    with path.open("rb") as file:  # four pickles: a magic number, a version, the machine, then the object
         return {name for _ in range(4) for name in _globals(file)}
 
 
@@ -117,29 +121,29 @@ def _globals(file: IO[bytes]) -> Iterator[str]:
             strings.append(argument)
 
 
-def _unwrapped(loaded: object) -> object:
-    """A training checkpoint keeps the network's state under a key of its own."""
-    if isinstance(loaded, Mapping):
+def _unwrap(content: object) -> object:
+    """Return a training checkpoint's network, which it stores under a key of its own."""
+    if isinstance(content, Mapping):
         for key in ("state_dict", "model_state_dict", "model"):
-            if isinstance(loaded.get(key), Mapping | _Stub):
-                return loaded[key]
-    return loaded
+            if isinstance(content.get(key), Mapping | _Stub):
+                return content[key]
+    return content
 
 
-def _tensors(loaded: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """A state dict's tensors; or a module's, as `state_dict()` names them."""
-    if isinstance(loaded, Mapping):
-        yield from ((f"{prefix}{name}", value) for name, value in loaded.items() if isinstance(value, Tensor))
+def _tensors(network: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a state dict or a module, named as `state_dict()` would."""
+    if isinstance(network, Mapping):
+        yield from ((f"{prefix}{name}", value) for name, value in network.items() if isinstance(value, Tensor))
         return
     for kind in ("_parameters", "_buffers"):
-        yield from _tensors(_attribute(loaded, kind), prefix)
-    for name, child in _attribute(loaded, "_modules").items():
+        yield from _tensors(_attribute(network, kind), prefix)
+    for name, child in _attribute(network, "_modules").items():
         yield from _tensors(child, f"{prefix}{name}.")
 
 
 def _attribute(stub: object, name: str) -> Mapping[str, Any]:
-    found = getattr(stub, "__dict__", {}).get(name, {})
-    return found if isinstance(found, Mapping) else {}
+    value = getattr(stub, "__dict__", {}).get(name, {})
+    return value if isinstance(value, Mapping) else {}
 
 
 def _first_line(error: Exception) -> str:

@@ -1,9 +1,9 @@
-"""Programs saved by torch, weights and arithmetic in one file, read and judged without trusting them.
+"""Read programs saved by torch (weights and arithmetic in one file) and check them without trusting them.
 
-Two kinds. `torch.export` files are a graph in JSON over raw tensors; torch's own reader of them unpickles and evaluates
-what is in the file, so the graph is carried out here, operator by operator. TorchScript is run by torch's interpreter.
-Of both only the operators of `operators` are carried out: a file that names another is refused before anything of it
-runs. Whoever wants to run one does so through `sandbox`, in a process with limits.
+There are two kinds. `torch.export` files are a JSON graph over raw tensors; torch's own reader unpickles and evaluates
+parts of the file, so the graph is run here instead, operator by operator. TorchScript is run by torch's interpreter.
+Both may use only the operators in `operators`: a file that names another one is refused before any of it runs. To run a
+program, use `sandbox`, which runs it in a process with limits.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from trackserver.errors import DataError
 from trackserver.models.card import ModelCard
 from trackserver.models.operators import is_allowed
 
-# Arithmetic on sizes, as Python's operators.
-_ON_SIZES: dict[str, Callable[..., Any]] = {
+# Python operators on sizes.
+_SIZE_OPERATORS: dict[str, Callable[..., Any]] = {
     f"_operator.{name}": getattr(operator, name)
     for name in ("add", "sub", "mul", "floordiv", "mod", "neg", "eq", "ne", "ge", "gt", "le", "lt", "getitem")
 }
@@ -41,34 +41,34 @@ _DTYPES = {
 }  # fmt: skip
 # torch._export.serde.schema.MemoryFormat
 _MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 4: torch.preserve_format}
-# What torch writes that is read again here: the rest (debugging, samples, files of whoever saved it) is left unread.
+# Entries that are read; others (debugging, samples, extra files of the author) are ignored.
 _SCRIPT_ENTRY = re.compile(
     r"[^/]+/(code/.+\.py|data\.pkl|constants\.pkl|(data|constants)/\d+|version|byteorder|\.data/serialization_id)"
 )
 _EXPORT_ENTRY = re.compile(r"[^/]+/(models/model\.json|data/(weights|constants)/[\w.]+)")
-_AT_LOADING = (b"__setstate__", b"torch.classes")  # what torch would run, or hand over to compiled classes, on loading
+_LOAD_HOOKS = (b"__setstate__", b"torch.classes")  # code or compiled classes that torch would run while loading
 MAX_ENTRIES = 100_000
-MAX_TEXT_BYTES = 64 << 20  # of an entry that is compressed: code, graphs
-MAX_TENSOR_BYTES = 2 << 30  # of all that a file holds: 500 million parameters of 4 bytes
-_PLAIN = {"as_int", "as_ints", "as_bool", "as_bools", "as_string", "as_strings"}
+MAX_TEXT_BYTES = 64 << 20  # of a compressed entry: code, graphs
+MAX_TENSOR_BYTES = 2 << 30  # of the whole file: 500 million parameters of 4 bytes
+_PLAIN_KINDS = {"as_int", "as_ints", "as_bool", "as_bools", "as_string", "as_strings"}
 
 
 def read_program(path: Path, architecture: str) -> nn.Module:
-    """A user's program as a module (B, 4, L) -> (B, T, bins), to be run here and now.
+    """Read a user's program as a module (B, 4, L) -> (B, T, bins) that runs in this process.
 
     Raises
     ------
     DataError
-        Not such a file, cut short, or it names an operator that is not carried out.
+        The file is of another kind, truncated, or uses an operator that is not allowed.
     """
     return (read_export(path) if architecture == "export" else read_torchscript(path)).eval()
 
 
 def read_torchscript(path: Path) -> nn.Module:
-    """A TorchScript file as a module, once every operator of every function in it has been judged.
+    """Read a TorchScript file as a module after checking every operator of every function in it.
 
-    torch reads a copy of only the entries that were read here, so that both see the same file; and since loading
-    would call them, files with `__setstate__` are refused.
+    torch reads a copy that holds only the entries checked here, so that both see the same file. Files with
+    `__setstate__` are refused, because loading would call it.
     """
     with tempfile.NamedTemporaryFile(prefix="trackserver-", suffix=".pt") as copy, _open_archive(path) as archive:
         _copy_script(path, archive, copy)
@@ -81,27 +81,27 @@ def read_torchscript(path: Path) -> nn.Module:
             for function in cast(Any, functions).get_functions():
                 _check_block(path, function.graph)
         except (RuntimeError, ValueError) as error:
-            reason = _last(error) if "PytorchStreamReader" in str(error) else str(error).strip().splitlines()[0]
+            reason = _last_line(error) if "PytorchStreamReader" in str(error) else str(error).strip().splitlines()[0]
             raise DataError(f"{path} cannot be read as TorchScript: {reason.rstrip('.')}.") from None
-    loaded: nn.Module = torch.jit._recursive.wrap_cpp_module(module)
-    return loaded
+    wrapped: nn.Module = torch.jit._recursive.wrap_cpp_module(module)
+    return wrapped
 
 
 def _copy_script(path: Path, archive: zipfile.ZipFile, copy: IO[bytes]) -> None:
-    """Write the entries that torch needs, as they were judged, into an archive of the form torch reads."""
+    """Copy the entries that torch needs, as they were checked, into an archive that torch can read."""
     with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as target:
         for entry in archive.infolist():
             if not _SCRIPT_ENTRY.fullmatch(entry.filename):
                 continue
             if "/code/" in entry.filename or entry.filename.endswith(".pkl"):
                 text = archive.read(entry)
-                for word in _AT_LOADING:
+                for word in _LOAD_HOOKS:
                     if word in text:
                         raise _refusal(path, word.decode())
                 target.writestr(entry.filename, text)
             else:
-                with archive.open(entry) as source, target.open(entry.filename, "w", force_zip64=True) as written:
-                    shutil.copyfileobj(source, written, 1 << 20)
+                with archive.open(entry) as source, target.open(entry.filename, "w", force_zip64=True) as destination:
+                    shutil.copyfileobj(source, destination, 1 << 20)
 
 
 def _check_block(path: Path, block: Any) -> None:
@@ -113,18 +113,18 @@ def _check_block(path: Path, block: Any) -> None:
 
 
 def _refusal(path: Path, name: str) -> DataError:
-    return DataError(f"{path} is refused: it uses {name}, which is more than arithmetic on tensors.")
+    return DataError(f"{path} is refused: it uses {name}, and a program may only do arithmetic on tensors.")
 
 
 @contextmanager
 def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip file, refused unread where two of its entries share a name or one is larger than it may be."""
+    """Open a zip file; refuse it unread if two entries share a name or an entry is too large."""
     try:
         with zipfile.ZipFile(path) as archive:
             _check_entries(path, archive.infolist())
             yield archive
     except (OSError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
-        raise DataError(f"{path} is not a whole file of torch.jit.save or torch.export.save: {error}.") from None
+        raise DataError(f"{path} is not a complete file of torch.jit.save or torch.export.save: {error}.") from None
 
 
 def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
@@ -133,17 +133,19 @@ def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
         if entry.filename in names:
             raise DataError(f"{path} is refused: two of its entries are named {entry.filename}.")
         names.add(entry.filename)
-        unfolds = entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size
-        if entry.file_size > (MAX_TEXT_BYTES if unfolds else MAX_TENSOR_BYTES):
-            raise DataError(f"{path} is refused: its entry {entry.filename} is of {entry.file_size:,} bytes.")
+        is_compressed = entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size
+        if entry.file_size > (MAX_TEXT_BYTES if is_compressed else MAX_TENSOR_BYTES):
+            raise DataError(
+                f"{path} is refused: its entry {entry.filename} has {entry.file_size:,} bytes, which is too large."
+            )
     if len(names) > MAX_ENTRIES:
-        raise DataError(f"{path} is refused: it has {len(names):,} entries.")
+        raise DataError(f"{path} is refused: it has {len(names):,} entries, which is too many.")
     if (total := sum(entry.file_size for entry in entries)) > MAX_TENSOR_BYTES:
-        raise DataError(f"{path} is refused: it holds {total:,} bytes.")
+        raise DataError(f"{path} is refused: it holds {total:,} bytes, which is too large.")
 
 
 def read_export(path: Path) -> Graph:
-    """A `torch.export` file as a module."""
+    """Read a `torch.export` file as a module."""
     with _open_archive(path) as archive:
         files = {entry.filename.partition("/")[2]: archive.read(entry) for entry in archive.infolist()
                  if _EXPORT_ENTRY.fullmatch(entry.filename)}  # fmt: skip
@@ -152,7 +154,7 @@ def read_export(path: Path) -> Graph:
         tensors = {kind: _payloads(path, files, kind) for kind in ("weights", "constants")}
         return Graph(path, program["graph_module"], tensors["weights"] | tensors["constants"])
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
-        raise DataError(f"{path} is not a file of torch.export.save that can be read here: {error!r}.") from None
+        raise DataError(f"{path} is not a readable file of torch.export.save: {error!r}.") from None
 
 
 def _payloads(path: Path, files: dict[str, bytes], kind: str) -> dict[str, Tensor]:
@@ -170,12 +172,12 @@ def _payload(path: Path, files: dict[str, bytes], kind: str, name: str, entry: d
 
 
 class Graph(nn.Module):
-    """An exported graph, carried out node by node."""
+    """Runs an exported graph node by node."""
 
     def __init__(self, path: Path, module: dict[str, Any], tensors: dict[str, Tensor]):
         super().__init__()
         graph, signature = module["graph"], module["signature"]
-        self.names: dict[str, str] = {}  # what the graph calls a tensor -> the buffer that holds it
+        self.names: dict[str, str] = {}  # name of a tensor in the graph -> name of its buffer
         inputs: list[str] = []
         for spec in signature["input_specs"]:
             ((kind, entry),) = spec.items()
@@ -187,7 +189,7 @@ class Graph(nn.Module):
                 self.names[entry["arg"]["name"]] = buffer
         outputs = [next(iter(spec.items())) for spec in signature["output_specs"]]
         if len(inputs) != 1 or [kind for kind, _ in outputs] != ["user_output"]:
-            raise DataError(f"{path} must take one tensor, the one-hot (B, 4, L), and give one, the tracks.")
+            raise DataError(f"{path} must take one tensor, the one-hot (B, 4, L), and return one, the tracks.")
         self.input, self.output = inputs[0], outputs[0][1]["arg"]["as_tensor"]["name"]
         self.batch = graph["tensor_values"][self.input]["sizes"][0].get("as_int")
         self.nodes = [(_operator(path, node["target"]), node) for node in graph["nodes"]]
@@ -202,22 +204,22 @@ class Graph(nn.Module):
     def _run(self, one_hot: Tensor) -> Tensor:
         values: dict[str, Any] = {name: self.get_buffer(buffer) for name, buffer in self.names.items()}
         values[self.input] = one_hot
-        for carry_out, node in self.nodes:
-            given = [(entry["name"], entry.get("kind"), self._value(entry["arg"], values)) for entry in node["inputs"]]
-            result = carry_out(
-                *(value for _, kind, value in given if kind != 2),
-                **{name: value for name, kind, value in given if kind == 2},
+        for function, node in self.nodes:
+            inputs = [(entry["name"], entry.get("kind"), self._value(entry["arg"], values)) for entry in node["inputs"]]
+            result = function(
+                *(value for _, kind, value in inputs if kind != 2),
+                **{name: value for name, kind, value in inputs if kind == 2},  # 2: by keyword
             )
-            _keep(values, node["outputs"], result)
+            _store_outputs(values, node["outputs"], result)
         return values[self.output]
 
     def _value(self, argument: dict[str, Any], values: dict[str, Any]) -> Any:
         ((kind, value),) = argument.items()
-        if kind in _PLAIN:
+        if kind in _PLAIN_KINDS:
             return value
         if kind == "as_none":
             return None
-        if kind == "as_float":  # an infinity is written as text
+        if kind == "as_float":  # infinities are strings
             return float(value)
         if kind == "as_floats":
             return [float(part) for part in value]
@@ -239,10 +241,10 @@ class Graph(nn.Module):
             return next(self.buffers()).device
         if kind == "as_layout":
             return torch.strided
-        raise DataError(f"The exported program has an argument of kind {kind}, which is not carried out here.")
+        raise DataError(f"The exported program has an argument of kind {kind}, which is not supported.")
 
 
-def _keep(values: dict[str, Any], outputs: list[dict[str, Any]], result: Any) -> None:
+def _store_outputs(values: dict[str, Any], outputs: list[dict[str, Any]], result: Any) -> None:
     results = result if isinstance(result, tuple) and len(outputs) > 1 else (result,)
     for output, value in zip(outputs, results, strict=True):
         ((kind, entry),) = output.items()
@@ -253,19 +255,19 @@ def _keep(values: dict[str, Any], outputs: list[dict[str, Any]], result: Any) ->
 
 
 def _operator(path: Path, target: str) -> Callable[..., Any]:
-    if target in _ON_SIZES:
-        return _ON_SIZES[target]
+    if target in _SIZE_OPERATORS:
+        return _SIZE_OPERATORS[target]
     match = re.fullmatch(r"torch\.ops\.aten\.(\w+)\.(\w+)", target)
     if not match:
         raise _refusal(path, target)
-    found = getattr(getattr(torch.ops.aten, match[1], None), match[2], None)
-    if not isinstance(found, torch._ops.OpOverload) or not is_allowed(f"aten::{match[1]}"):
+    overload = getattr(getattr(torch.ops.aten, match[1], None), match[2], None)
+    if not isinstance(overload, torch._ops.OpOverload) or not is_allowed(f"aten::{match[1]}"):
         raise _refusal(path, target)
-    return found
+    return overload
 
 
 def check_runs(program: nn.Module, card: ModelCard, path: Path) -> None:
-    """Run one and two random windows; raise DataError unless what comes out is what the card says, for both."""
+    """Run one and two random windows; raise DataError unless both outputs have the shape of the card."""
     random = np.random.default_rng(0)
     codes = random.integers(0, 4, (2, card.window))
     one_hot = torch.from_numpy(np.moveaxis(np.eye(4, dtype=np.float32)[codes], 1, 2).copy())
@@ -273,17 +275,17 @@ def check_runs(program: nn.Module, card: ModelCard, path: Path) -> None:
     with torch.inference_mode():
         for batch in (1, 2):
             try:
-                found = program(one_hot[:batch])
+                output = program(one_hot[:batch])
             except (RuntimeError, TypeError, NotImplementedError) as error:
                 raise DataError(
-                    f"{path} fails on {batch} windows (B, 4, L) of {card.window} bp: {_last(error)}."
+                    f"{path} fails on {batch} windows (B, 4, L) of {card.window} bp: {_last_line(error)}."
                 ) from None
-            if not isinstance(found, Tensor) or tuple(found.shape) != (batch, *expected):
-                shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-                raise DataError(f"{path} gives {shape} for {batch} windows; its card says {(batch, *expected)}.")
-            if not found.is_floating_point() or not torch.isfinite(found).all():
-                raise DataError(f"{path} gives values that are not finite floating-point numbers.")
+            if not isinstance(output, Tensor) or tuple(output.shape) != (batch, *expected):
+                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise DataError(f"{path} returns {shape} for {batch} windows; its card says {(batch, *expected)}.")
+            if not output.is_floating_point() or not torch.isfinite(output).all():
+                raise DataError(f"{path} returns values that are not finite floating-point numbers.")
 
 
-def _last(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].rstrip(".") if str(error).strip() else type(error).__name__

@@ -1,23 +1,23 @@
-"""Sei: 21,907 chromatin profiles of a 4,096-bp window, and the 40 sequence classes that sum them up.
+"""Sei: 21,907 chromatin profiles of a 4,096-bp window, and the 40 sequence classes that summarise them.
 
 Leaf to root: `spline_basis`, `Stage` (a linear and a rectified pair of convolutions), `Sei`.
 
 Chen, Wong, Troyanskaya, Zhou, "A sequence-based global map of regulatory activity for deciphering human genetics",
 Nature Genetics 2022; https://github.com/FunctionLab/sei-framework. The files read here are sei.pth and
-projvec_targets.npy of https://zenodo.org/record/4906997. What a reader of the paper would not expect:
+projvec_targets.npy of https://zenodo.org/record/4906997. Details that the paper does not mention:
 
-1. A stage's linear pair has no activation at all, not even between its two convolutions; what goes on to the next
-   stage is its output plus that of the rectified pair behind it.
+1. A stage's linear pair has no activation, not even between its two convolutions. The next stage reads the pair's
+   output plus that of the rectified pair behind it.
 2. The first dilated convolution reads both pairs of the last stage, but the sum that the dilated convolutions add to
    starts from the rectified pair alone.
-3. The positions are summed up by 16 cubic B-splines that the file does not hold; they are computed here, and kept
-   with the weights.
-4. A sequence class's score is the length of the projection of the profiles on the class's direction, so its row
-   divided by the row's norm. Of the published projection's rows the first 40 are classes.
-5. Published predictions average the sequence's two strands; that is left to the caller, as for every model.
-6. Dropout does nothing in prediction and is left out.
+3. The positions are summed with 16 cubic B-splines that are not in the file; they are computed here and stored with the
+   weights.
+4. A sequence class's score is the length of the projection of the profiles on the class's direction, so each row is
+   divided by its norm. The first 40 rows of the published projection are classes.
+5. Published predictions average both strands; here the caller does that, as for every model.
+6. Dropout has no effect in prediction and is omitted.
 
-There is one value a window: it says something about the window's centre, whatever stretch the caller writes it over.
+There is one value per window. It describes the window's centre, however wide the bin the caller assigns it to.
 """
 
 from __future__ import annotations
@@ -33,7 +33,16 @@ from torch.nn import functional as F
 
 from trackserver.errors import DataError
 from trackserver.models.layers import check_sizes, max_pool, read_config
-from trackserver.models.weights import Choice, Fit, Translated, Weights, head_of, in_acgt, prefix_of, take_dense
+from trackserver.models.weights import (
+    Choice,
+    Fit,
+    TranslatedWeights,
+    Weights,
+    choose_head,
+    find_prefix,
+    reorder_to_acgt,
+    take_dense,
+)
 
 # A class has no bias.
 ROW_TENSORS = ("head.weight", "head.bias")
@@ -43,7 +52,7 @@ POOL = 4  # before every stage but the first
 DILATED_KERNEL = 5
 DILATIONS = (2, 4, 8, 16, 25)
 DEGREE = 3
-# A stage's four convolutions in the file: the layer, and its place in it (a max-pool and a dropout may come first).
+# A stage's four convolutions in the file: layer and index within it (a max-pool and a dropout may come first).
 STAGES = (
     ("lconv1.0", "lconv1.1", "conv1.0", "conv1.2"),
     ("lconv2.2", "lconv2.3", "conv2.1", "conv2.3"),
@@ -53,7 +62,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class SeiConfig:
-    """Sizes; the defaults are the published ones (the file's, but the window, which no weight depends on)."""
+    """Sizes; the defaults are the published ones (from the file, except the window, which no weight depends on)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -76,15 +85,15 @@ class SeiConfig:
 def spline_basis(positions: int, splines: int) -> Tensor:
     """Cubic B-splines over the positions, float32 (positions, splines); at each position they sum to 1.
 
-    The knots lie evenly from the first position to the last, with those two repeated. By de Boor's recursion from
-    the splines of degree 0, each of which is 1 between two knots.
+    The knots are evenly spaced from the first position to the last, and those two are repeated. Computed with de Boor's
+    recursion from the splines of degree 0, each of which is 1 between two knots.
     """
     x = np.arange(positions, dtype=np.float64)[:, None]
     last = positions - 1
     knots = np.concatenate([np.zeros(DEGREE), np.linspace(0, last, splines - DEGREE + 1), np.full(DEGREE, last)])
-    # The last position belongs to the last stretch that has a length.
-    stretch = np.minimum(np.searchsorted(knots, x, side="right") - 1, splines - 1)
-    basis = (stretch == np.arange(len(knots) - 1)).astype(np.float64)
+    # The last position belongs to the last interval of non-zero length.
+    interval = np.minimum(np.searchsorted(knots, x, side="right") - 1, splines - 1)
+    basis = (interval == np.arange(len(knots) - 1)).astype(np.float64)
     for degree in range(1, DEGREE + 1):
         first, end = knots[: -degree - 1], knots[degree + 1 :]
         rising = _share(x - first, knots[degree:-1] - first) * basis[:, :-1]
@@ -93,12 +102,12 @@ def spline_basis(positions: int, splines: int) -> Tensor:
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Part / whole, 0 between two knots that are one."""
+    """Part / whole; 0 between two coinciding knots."""
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 class Stage(nn.Module):
-    """(B, C, L) -> two of (B, C', L): the linear pair's output, and that of the rectified pair behind it."""
+    """(B, C, L) -> two (B, C', L): the outputs of the linear pair and of the rectified pair behind it."""
 
     def __init__(self, channels_in: int, channels: int):
         super().__init__()
@@ -156,17 +165,17 @@ class Sei(nn.Module):
 
 
 def build(config: dict[str, Any], n_tracks: int, crop: int) -> Sei:
-    """A network from a card's configuration; `crop` changes nothing: the one value stands for the window's centre."""
+    """Build the network of a card's configuration; `crop` is ignored: the one value is for the window's centre."""
     return Sei(read_config(SeiConfig, config, "Sei"), n_tracks)
 
 
-def translate(weights: Weights, choice: Choice) -> Translated:
-    """The published file: the network alone, as part of a training program, or of one on several devices.
+def translate(weights: Weights, choice: Choice) -> TranslatedWeights:
+    """Translate the published file: the network alone, or inside a (multi-device) training program's module.
 
-    The state for `classes` holds both the layer of the profiles and the classes', made from `choice.projection`.
+    The state for `classes` holds the layer of the profiles and that of the classes, from `choice.projection`.
     """
-    head = head_of(choice, "Sei", "profiles", "classes")
-    fit, prefix = Fit(weights, "Sei"), prefix_of(weights, "lconv1.0.weight")
+    head = choose_head(choice, "Sei", "profiles", "classes")
+    fit, prefix = Fit(weights, "Sei"), find_prefix(weights, "lconv1.0.weight")
     state: dict[str, Tensor] = {}
     channels: list[int] = []
     for i, (linear0, linear1, first, second) in enumerate(STAGES):
@@ -174,15 +183,15 @@ def translate(weights: Weights, choice: Choice) -> Translated:
         state |= _take_conv(fit, prefix + linear0, f"stages.{i}.linear.0", None, channels_in, KERNEL)
         width = len(state[f"stages.{i}.linear.0.weight"])
         channels.append(width)
-        for there, here in ((linear1, "linear.1"), (first, "first"), (second, "second")):
-            state |= _take_conv(fit, prefix + there, f"stages.{i}.{here}", width, width, KERNEL)
-    state["stages.0.linear.0.weight"] = in_acgt(state["stages.0.linear.0.weight"], choice.alphabet)
+        for file_name, name in ((linear1, "linear.1"), (first, "first"), (second, "second")):
+            state |= _take_conv(fit, prefix + file_name, f"stages.{i}.{name}", width, width, KERNEL)
+    state["stages.0.linear.0.weight"] = reorder_to_acgt(state["stages.0.linear.0.weight"], choice.alphabet)
     width = channels[-1]
     for i in range(len(DILATIONS)):
         state |= _take_conv(fit, f"{prefix}dconv{i + 1}.1", f"dilated.{i}", width, width, DILATED_KERNEL)
     last = "profiles" if head == "classes" else "head"
     state |= take_dense(fit, width, **{"hidden": f"{prefix}classifier.0", last: f"{prefix}classifier.2"})
-    fit.done()
+    fit.check_all_taken()
     profiles = len(state["hidden.weight"])
     if len(state[f"{last}.weight"]) != profiles:
         raise fit.misfit(f"its last layer gives {len(state[f'{last}.weight'])} profiles, the one before {profiles}")
@@ -191,25 +200,25 @@ def translate(weights: Weights, choice: Choice) -> Translated:
     if head == "classes":
         state["head.weight"] = _directions(choice.projection, profiles)
     sizes = {"channels": channels, "splines": config.splines, "profiles": profiles, "window": config.window}
-    return Translated(sizes | {"head": head}, state)
+    return TranslatedWeights(sizes | {"head": head}, state)
 
 
 def _take_conv(
-    fit: Fit, there: str, here: str, channels: int | None, channels_in: int, kernel: int
+    fit: Fit, file_name: str, name: str, channels: int | None, channels_in: int, kernel: int
 ) -> dict[str, Tensor]:
-    weight = fit.take(f"{there}.weight", channels, channels_in, kernel)
-    return {f"{here}.weight": weight, f"{here}.bias": fit.take(f"{there}.bias", len(weight))}
+    weight = fit.take(f"{file_name}.weight", channels, channels_in, kernel)
+    return {f"{name}.weight": weight, f"{name}.bias": fit.take(f"{file_name}.bias", len(weight))}
 
 
 def _directions(projection: Tensor | None, profiles: int) -> Tensor:
-    """A projection's rows (classes, profiles) at length 1."""
+    """Normalise a projection's rows (classes, profiles) to length 1."""
     if projection is None:
-        raise DataError("Sei's sequence classes need their projection, projvec_targets.npy beside the weights.")
+        raise DataError("Sei's sequence classes also need their projection, the file projvec_targets.npy.")
     if projection.ndim != 2 or projection.shape[1] != profiles:
-        there = " x ".join(map(str, projection.shape))
-        raise DataError(f"Sei's projection should have a row of {profiles} numbers for each class, but is {there}.")
+        shape = " x ".join(map(str, projection.shape))
+        raise DataError(f"Sei's projection should have a row of {profiles} numbers for each class, but is {shape}.")
     rows = projection.double()
     norms = rows.norm(dim=1, keepdim=True)
     if not bool(torch.isfinite(norms).all() and (norms > 0).all()):
-        raise DataError("Sei's projection has a row that is no direction: all zeros, or not numbers.")
+        raise DataError("Sei's projection has a row without a direction: all zeros, or not finite numbers.")
     return (rows / norms).float()

@@ -1,11 +1,12 @@
-"""The published models: what each reads and says, whose it is, and where its weights are. A TOML file each in cards/.
+"""The published models: their geometry, authors, licences and where to get the weights, one TOML file each in cards/.
 
-No torch, and nothing is fetched here. A model of your own is described by the same keys.
+Needs no torch and downloads nothing. A model of your own is described with the same keys.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from trackserver.validation import first_problem
 # A mistyped key or a quoted number is an error, not a guess.
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-# As they appeared, with their other species and heads beside them.
+# In order of publication, each followed by its other species and heads.
 _IDS = (
     "deepsea", "basset", "basenji", "beluga", "basenji2", "basenji2-mouse", "enformer", "enformer-mouse",
     "sei", "sei-classes", "chrombpnet", "chrombpnet-nobias", "chrombpnet-bias", "borzoi", "borzoi-mouse",
@@ -32,8 +33,8 @@ _IDS = (
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A published file; a checksum is there where its authors, or someone who fetched it, published one."""
+class RemoteFile:
+    """A published file, with its checksum if its authors, or someone who downloaded it, published one."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -44,24 +45,24 @@ class Remote:
 
     @property
     def checksum(self) -> str | None:
-        """`sha256:...` or `md5:...`, as `download.fetch` takes it."""
+        """`sha256:...` or `md5:...`, as `download_file` takes it."""
         if self.sha256:
             return f"sha256:{self.sha256}"
         return f"md5:{self.md5}" if self.md5 else None
 
 
 @dataclass(frozen=True)
-class Published:
-    """A model before its weights are here; what it shares with a `ModelCard` means the same.
+class PublishedModel:
+    """A model before its weights are installed; fields it shares with `ModelCard` mean the same.
 
-    parameters : how many numbers its network has
-    alphabet : the order of bases its file's first layer takes
-    restricted : its licence is not for all uses or does not let others pass it on, so it is not fetched: `files` is
-        empty, and whoever may use it gets it at `page`
-    code, page : where its authors' code is, and where people get its weights
-    labels : the form of its table of tracks, see `labels`; empty where it has none
+    parameters : number of parameters of its network
+    alphabet : order of the bases in its file's first layer
+    restricted : its licence limits its use or does not allow redistribution, so it is not downloaded: `files` is empty,
+        and people who may use it get it at `page`
+    code, page : where to find its authors' code, and its weights
+    labels : the format of its table of tracks, see `labels`; empty if there is none
     files : its weights
-    tracks : what its outputs are, where no table says so
+    tracks : its outputs, if there is no table of them
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -89,57 +90,57 @@ class Published:
     code: str = ""
     page: str = ""
     labels: str = ""
-    files: tuple[Remote, ...] = ()
-    label_files: tuple[Remote, ...] = ()
+    files: tuple[RemoteFile, ...] = ()
+    label_files: tuple[RemoteFile, ...] = ()
     tracks: tuple[Track, ...] = ()
 
     @property
     def table(self) -> str | None:
-        """Where its table of tracks is published."""
+        """URL of its published table of tracks."""
         return self.label_files[0].url if self.label_files else None
 
     @property
     def one_value(self) -> bool:
-        """Whether it says one value a track about a whole window."""
+        """Whether it predicts one value per track for a whole window."""
         return self.window - 2 * self.crop == self.bin_width
 
 
 @cache
-def published() -> Mapping[str, Published]:
-    """The published models by id, the oldest first."""
-    return MappingProxyType({model_id: _packaged(model_id) for model_id in _IDS})
+def published_models() -> Mapping[str, PublishedModel]:
+    """Return the published models by id, oldest first."""
+    return MappingProxyType({model_id: _read_packaged_card(model_id) for model_id in _IDS})
 
 
-def _packaged(model_id: str) -> Published:
+def _read_packaged_card(model_id: str) -> PublishedModel:
     card = files("trackserver.models") / "cards" / f"{model_id}.toml"
-    return _card(model_id, card.read_text("utf-8"), card.name)
+    return _parse_card(model_id, card.read_text("utf-8"), card.name)
 
 
-def read_published(model_id: str) -> Published:
-    """What is known of a published model.
+def read_published_model(model_id: str) -> PublishedModel:
+    """Return a published model.
 
     Raises
     ------
     NotFound
-        None has this id; the sentence lists those there are.
+        No published model has this id; the sentence lists those there are.
     """
     try:
-        return published()[model_id]
+        return published_models()[model_id]
     except KeyError:
-        raise NotFound(f"No published model is called '{model_id}'; there are {', '.join(_IDS)}.") from None
+        raise NotFound(f"There is no published model '{model_id}'; there are {', '.join(_IDS)}.") from None
 
 
-def read_own_card(path: Path, model_id: str) -> Published:
-    """What is known of a model of your own, from a TOML file with the keys of `Published`.
+def read_own_card(path: str | os.PathLike[str], model_id: str) -> PublishedModel:
+    """Read the card of a model of your own, a TOML file with the keys of `PublishedModel`.
 
-    architecture = "torchscript"    # or "export"; or that of a published model
+    architecture = "torchscript"    # or "export", or the architecture of a published model
     title = "Accessibility of liver"
     assemblies = ["hg38"]           # the first is the one it was trained on
     window = 2048
     crop = 512
     bin_width = 64
 
-    [[tracks]]                      # or n_tracks = 2, and a table of them
+    [[tracks]]                      # or n_tracks = 2 and a label table
     name = "DNASE:liver"
     assay = "DNASE"
     biosample = "liver"
@@ -147,30 +148,31 @@ def read_own_card(path: Path, model_id: str) -> Published:
     Raises
     ------
     DataError
-        There is no such file, or it is no card; the sentence names the first wrong key.
+        The file is missing, or is not a card; the sentence names the first wrong key.
     """
+    path = Path(path)
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The card {path} cannot be read: {error}.") from None
-    return _card(model_id, text, str(path))
+    return _parse_card(model_id, text, str(path))
 
 
-def _card(model_id: str, text: str, where: str) -> Published:
+def _parse_card(model_id: str, text: str, file_name: str) -> PublishedModel:
     try:
-        about = tomllib.loads(text)
-        # Through JSON, of which a list may be a tuple.
-        return TypeAdapter(Published).validate_json(json.dumps({**_numbered(about), "id": model_id}, default=str))
+        fields = _number_tracks(tomllib.loads(text)) | {"id": model_id}
+        # By way of JSON, because strict validation accepts JSON's lists as tuples, but not Python's.
+        return TypeAdapter(PublishedModel).validate_json(json.dumps(fields, default=str))
     except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{where} is not valid TOML: {error}.") from None
+        raise DataError(f"{file_name} is not valid TOML: {error}.") from None
     except ValidationError as error:
-        raise DataError(f"{where} is not a model's card: {first_problem(error)}.") from None
+        raise DataError(f"{file_name} is not a model's card: {first_problem(error)}.") from None
 
 
-def _numbered(about: dict[str, Any]) -> dict[str, Any]:
-    """Tracks of a card have the index of their place, and are as many as they are."""
-    tracks = about.get("tracks")
+def _number_tracks(fields: dict[str, Any]) -> dict[str, Any]:
+    """Add the tracks' indices and their number, which a card need not give."""
+    tracks = fields.get("tracks")
     if not isinstance(tracks, list):
-        return about
+        return fields
     numbered = [{"index": i, **track} if isinstance(track, dict) else track for i, track in enumerate(tracks)]
-    return {"n_tracks": len(tracks), **about, "tracks": numbered}
+    return {"n_tracks": len(tracks), **fields, "tracks": numbered}

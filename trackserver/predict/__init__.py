@@ -1,1 +1,1 @@
-"""Sequence to numbers. With `models`, the only room that imports torch, and only when something is predicted."""
+"""Turn windows of sequence into predicted tracks. torch is imported only when something is predicted."""

@@ -1,7 +1,7 @@
-"""Which bases a prediction rests on, from its slope: one pass back instead of three alternatives of every base.
+"""Which bases a prediction depends on, from gradients: one backward pass instead of three alternatives for each base.
 
-The slope is that of a straight line at the reference: exact where a network is linear, elsewhere a first look. Where an
-alternative saturates, makes a site or needs two changes, only computing it tells.
+A gradient is a linear approximation at the reference: exact if the network is linear, otherwise a first look. It misses
+saturation, newly created sites and effects that need two changes; for those the alternative has to be predicted.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ with needing_torch():
     from torch import Tensor
     from torch.nn import functional as F
 
-MOST_TRACKS = 64  # each is a pass back through the network
+MAX_SLOPE_TRACKS = 64  # each needs its own backward pass
 
 
 class Slopes(NamedTuple):
-    """A window's prediction, and how its sums rise with each base.
+    """A window's prediction and its gradient.
 
-    ref : float32 (T, bins), as `Predictor.predict` gives it
-    slopes : float32 (T, 4, L), the derivative of the sum over some bins by the one-hot's entries, rows A, C, G, T
+    ref : float32 (T, bins), as `Predictor.predict` returns it
+    slopes : float32 (T, 4, L), the derivative of the sum over some bins with respect to the one-hot, rows A, C, G, T
     """
 
     ref: NDArray[np.float32]
@@ -35,9 +35,9 @@ class Slopes(NamedTuple):
 
 
 def slopes(predictor: Predictor, codes: Codes, bins: slice = slice(None)) -> Slopes:
-    """The derivative of each track's sum over some bins by the window's one-hot.
+    """Differentiate each track's sum over some bins with respect to the window's one-hot.
 
-    Strands, shifts and units are those of the predictor: what is differentiated is what `predict` returns.
+    The differentiated values are those `predict` returns, with the predictor's strands, shifts and units.
 
     Parameters
     ----------
@@ -47,60 +47,59 @@ def slopes(predictor: Predictor, codes: Codes, bins: slice = slice(None)) -> Slo
     Raises
     ------
     InvalidRequest
-        The model does not read windows of this length, or the predictor has more than `MOST_TRACKS` tracks.
+        The model does not read windows of this length, or the predictor has more than `MAX_SLOPE_TRACKS` tracks.
     """
-    if codes.ndim != 1 or not predictor.card.reads(len(codes)):
+    if codes.ndim != 1 or not predictor.card.accepts_length(len(codes)):
         raise InvalidRequest(f"{predictor.card.id} reads windows of {predictor.card.window:,} bp, not {codes.shape}.")
-    if len(predictor.tracks) > MOST_TRACKS:
+    if len(predictor.tracks) > MAX_SLOPE_TRACKS:
         raise InvalidRequest(
-            f"Slopes are computed track by track, of at most {MOST_TRACKS} at a time, not {len(predictor.tracks):,}; "
+            f"Slopes are computed for at most {MAX_SLOPE_TRACKS} tracks at a time, not {len(predictor.tracks):,}; "
             "choose tracks, such as assay=DNASE,biosample=K562."
         )
     with torch.inference_mode(False), torch.enable_grad():
-        read = predictor.one_hot(codes[None]).requires_grad_()
-        # What is averaged may be put into units in place, which the network's own output may not be: its last layer
-        # may need it on the way back.
-        outputs = (predictor.module(_as_seen(read, view, predictor.card.n_value)).clone() for view in predictor.views)
+        one_hot = predictor.one_hot(codes[None]).requires_grad_()
+        # Converting units may write in place. The network's own output has to stay as it is, because its last layer may
+        # need it for the backward pass.
+        outputs = (predictor.module(_apply_view(one_hot, v, predictor.card.n_value)).clone() for v in predictor.views)
         values = predictor.average(outputs)[0]
-        rises = [_rise(total, read) for total in values[:, bins].sum(1)]
-    return Slopes(values.detach().cpu().numpy(), torch.stack(rises).cpu().numpy())
+        gradients = [_gradient(total, one_hot) for total in values[:, bins].sum(1)]
+    return Slopes(values.detach().cpu().numpy(), torch.stack(gradients).cpu().numpy())
 
 
-def _rise(total: Tensor, read: Tensor) -> Tensor:
-    """(4, L) of one track; parameters of the network gather nothing."""
-    (rise,) = torch.autograd.grad(total, read, retain_graph=True)
-    return rise[0]
+def _gradient(total: Tensor, one_hot: Tensor) -> Tensor:
+    """(4, L) of one track; the network's parameters accumulate no gradients."""
+    (gradient,) = torch.autograd.grad(total, one_hot, retain_graph=True)
+    return gradient[0]
 
 
-def _as_seen(read: Tensor, view: View, n_value: float) -> Tensor:
-    """A one-hot (1, 4, L) as `View.of` turns its codes: A, C, G, T backwards are T, G, C, A."""
-    turned = read.flip(1, 2) if view.reverse else read
+def _apply_view(one_hot: Tensor, view: View, n_value: float) -> Tensor:
+    """Do to a one-hot (1, 4, L) what `View.apply` does to codes; flipping the rows complements A, C, G, T."""
+    strand = one_hot.flip(1, 2) if view.reverse else one_hot
     right, left = max(view.shift, 0), max(-view.shift, 0)
-    return F.pad(turned[..., left : turned.shape[-1] - right], (right, left), value=n_value)
+    return F.pad(strand[..., left : strand.shape[-1] - right], (right, left), value=n_value)
 
 
 def saliency(predictor: Predictor, codes: Codes, bins: slice = slice(None)) -> NDArray[np.float32]:
-    """Gradient x input: how much of the sum over some bins each base of a window carries, by the slopes there.
+    """Gradient x input: each base's contribution to the sum over some bins.
 
-    What a base carries is its slope less the mean slope of the three bases that could stand in its place. Without the
-    second part a slope along which all four bases rise, which no sequence can follow, would count (Majdandzic et al.
-    2023).
+    A base's contribution is its slope minus the mean slope of the three other bases. The subtraction removes gradients
+    that point off the simplex of sequences, with all four bases rising together (Majdandzic et al. 2023).
 
     Returns
     -------
     ndarray
         float32 (T, L), tracks as in `predictor.tracks`; positive where the base raises the sum, 0 where it is N.
     """
-    found = slopes(predictor, codes, bins).slopes
-    return -linear(found, codes).sum(axis=1) / 3
+    return -linear(slopes(predictor, codes, bins).slopes, codes).sum(axis=1) / 3
 
 
 def linear(slopes: NDArray[np.float32], codes: Codes) -> NDArray[np.float32]:
-    """What putting each base in each place changes, along the slopes: float32 (T, 4, L), 0 where the base stands; of N
-    all four are 0.
+    """Approximate the effect of every substitution from the slopes: float32 (T, 4, L).
+
+    0 for the reference base, and for all four bases where the sequence is N.
     """
     known = codes < N
-    places = np.flatnonzero(known)
-    own = np.zeros((len(slopes), len(codes)), np.float32)
-    own[:, places] = slopes[:, codes[places], places]
-    return np.where(known, slopes - own[:, None], np.float32(0))
+    positions = np.flatnonzero(known)
+    reference = np.zeros((len(slopes), len(codes)), np.float32)
+    reference[:, positions] = slopes[:, codes[positions], positions]
+    return np.where(known, slopes - reference[:, None], np.float32(0))

@@ -1,4 +1,4 @@
-"""Where a prediction comes from: one record, the same wherever a prediction is stored or sent."""
+"""The provenance of a prediction: one record, the same wherever a prediction is stored or sent."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from trackserver.predict.ensemble import Ensemble
 
 
 def provenance(card: ModelCard, assembly: str, fasta_sha256: str, ensemble: Ensemble, **more: Any) -> dict[str, Any]:
-    """The model, the sequence it read, how it was asked, by which version and when; strict JSON.
+    """Record the model, the sequence, the ensemble, the version and the date, as strict JSON.
 
     Parameters
     ----------
     more
-        What one kind of prediction has besides.
+        Further fields, which depend on the kind of prediction.
     """
     return {
         "model": card.id,
@@ -25,12 +25,12 @@ def provenance(card: ModelCard, assembly: str, fasta_sha256: str, ensemble: Ense
         "weights_sha256": card.weights_sha256,
         "assembly": assembly,
         "fasta_sha256": fasta_sha256,
-        "strands": ensemble.words(),
+        "strands": ensemble.description(),
         **more,
-        **made_now(),
+        **version_and_date(),
     }
 
 
-def made_now() -> dict[str, str]:
-    """Version and date of something that is made now."""
+def version_and_date() -> dict[str, str]:
+    """Record the version of this package and the current date."""
     return {"version": __version__, "date": datetime.now(UTC).isoformat(timespec="seconds")}

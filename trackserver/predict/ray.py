@@ -1,4 +1,4 @@
-"""A Ray cluster."""
+"""Connect to a Ray cluster and divide its processors among workers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import NamedTuple
 from trackserver.errors import DataError, NeedsRay, Unavailable
 
 
-def the_ray() -> ModuleType:
-    """Ray, which is imported only by those who use a cluster."""
+def import_ray() -> ModuleType:
+    """Import Ray, which only runs on a cluster need."""
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -26,35 +26,35 @@ def the_ray() -> ModuleType:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
-    """The Ray cluster at an address while it is used, or the one that this process is connected to already.
+def ray_connection(address: str) -> Iterator[None]:
+    """Connect to a Ray cluster for the block, or keep the connection that this process already has.
 
     Parameters
     ----------
     address
-        `ray://host:10001`; `auto`, the cluster that this machine is a node of; `local`, one of this machine alone,
-        which ends afterwards.
+        `ray://host:10001`; `auto` for the cluster this machine is a node of; `local` for a temporary cluster on this
+        machine only.
 
     Raises
     ------
     Unavailable
         Ray is not installed, or there is no such cluster.
     """
-    ray = the_ray()
+    ray = import_ray()
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # that it is used here is told to nobody
-    alone = {"include_dashboard": False} if address == "local" else {}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no telemetry
+    options = {"include_dashboard": False} if address == "local" else {}
     try:
-        with _own_sigterm(), chdir("/"):  # Ray puts the current folder onto the path of its workers
-            ray.init(address, logging_level=logging.WARNING, **alone)
+        with _keep_sigterm(), chdir("/"):  # Ray would put the current folder on its workers' import path
+            ray.init(address, logging_level=logging.WARNING, **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[-1].partition(". ")[0].rstrip(".")
         raise Unavailable(
-            f"No Ray cluster can be used at '{address}': {reason}. Write "
-            "ray://host:10001, auto on a node of the cluster, or local for this machine alone. Python and Ray have to "
-            "be the same versions there as here."
+            f"Cannot connect to a Ray cluster at '{address}': {reason}. Write "
+            "ray://host:10001, auto on a node of the cluster, or local for this machine only. The cluster needs the "
+            "same versions of Python and Ray as this machine."
         ) from error
     try:
         yield
@@ -63,8 +63,8 @@ def connected(address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Ray would abort where this process may want to end in order."""
+def _keep_sigterm() -> Iterator[None]:
+    """Restore this process' SIGTERM handler after the block: Ray's would abort instead of shutting down in order."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -75,8 +75,8 @@ def _own_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
-class Share(NamedTuple):
-    """How many workers, and what Ray gives each of them."""
+class WorkerShare(NamedTuple):
+    """The number of workers, and the resources Ray gives each of them."""
 
     workers: int
     resources: dict[str, int]
@@ -86,22 +86,22 @@ class Share(NamedTuple):
         return "cuda" if "num_gpus" in self.resources else "cpu"
 
 
-def share(workers: int | None = None) -> Share:
-    """A GPU for each worker, by default all there are; where there is none processors, by default a worker a node."""
-    ray = the_ray()
+def allocate_workers(workers: int | None = None) -> WorkerShare:
+    """Give each worker a GPU (default: one per GPU) or, without GPUs, part of a node (default: one per node)."""
+    ray = import_ray()
     if gpus := int(ray.cluster_resources().get("GPU", 0)):
-        return Share(workers or gpus, {"num_gpus": 1})
+        return WorkerShare(workers or gpus, {"num_gpus": 1})
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     nodes = [processors for processors in nodes if processors]
     if not nodes:
-        raise Unavailable("The Ray cluster has neither GPUs nor processors; add nodes that have.")
+        raise Unavailable("The Ray cluster has neither GPUs nor processors; add nodes that have some.")
     workers = workers or len(nodes)
-    on_a_node = -(-workers // len(nodes))
-    return Share(workers, {"num_cpus": max(1, min(nodes) // on_a_node)})
+    workers_per_node = -(-workers // len(nodes))
+    return WorkerShare(workers, {"num_cpus": max(1, min(nodes) // workers_per_node)})
 
 
-def check_shared(path: Path) -> None:
-    """Raise `DataError` where this node does not see what the others do."""
+def check_shared_path(path: Path) -> None:
+    """Raise DataError if this node of the cluster does not see a file that all nodes should share."""
     if not path.exists():
         raise DataError(
             f"{socket.gethostname()}, a node of the Ray cluster, does not find {path}. The site and its FASTA have to "

@@ -1,4 +1,4 @@
-"""Batches through a model as fast as its device takes them: while one is computed, others are read, copied and kept."""
+"""Keep a device busy: read the next batches and copy out the last ones while the current one is computed."""
 
 from __future__ import annotations
 
@@ -23,76 +23,77 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
-_WAIT = 0.1  # seconds after which a thread looks whether it is still wanted
+_POLL_S = 0.1  # how often a blocked thread checks whether to stop
 _log = logging.getLogger(__name__)
 
 
-def merged(sources: Sequence[Iterable[Item]], most: int) -> Generator[Item]:
-    """Items of several sources, each made in a thread of its own, up to `most` before they are asked for.
+def merge_streams(sources: Sequence[Iterable[Item]], max_items: int) -> Generator[Item]:
+    """Yield the items of several sources, each read in its own thread, at most `max_items` in advance.
 
-    One source's come in order. What goes wrong in a thread is raised here; all end when the iterator is closed.
+    The items of one source stay in order. An exception in a thread is raised here. All threads end when the iterator is
+    closed.
     """
-    made: Queue[_Made[Item]] = Queue(most)
-    unwanted = threading.Event()
+    results: Queue[_Result[Item]] = Queue(max_items)
+    stop = threading.Event()
     threads = [
-        threading.Thread(target=_make, args=(source, made, unwanted), name="trackserver-stream", daemon=True)
+        threading.Thread(target=_read_source, args=(source, results, stop), name="trackserver-stream", daemon=True)
         for source in sources
     ]
     for thread in threads:
         thread.start()
     try:
-        working = len(threads)
-        while working:
-            one = made.get()
-            if one.error:
-                raise one.error
-            working -= one.ended
-            yield from one.items
+        running = len(threads)
+        while running:
+            result = results.get()
+            if result.error:
+                raise result.error
+            running -= result.is_last
+            yield from result.items
     finally:
-        unwanted.set()
+        stop.set()
         for thread in threads:
             thread.join()
 
 
-def ahead(items: Iterable[Item], most: int) -> Generator[Item]:
-    """The items in order, made in a thread of their own, up to `most` before they are asked for."""
-    return merged([items], most)
+def prefetch(items: Iterable[Item], max_items: int) -> Generator[Item]:
+    """Yield the items in order, read in a thread, at most `max_items` in advance."""
+    return merge_streams([items], max_items)
 
 
-class _Made(NamedTuple, Generic[Item]):
-    """One item, or the end of a source, and what ended it."""
+class _Result(NamedTuple, Generic[Item]):
+    """One item of a source, or its end, or the error that ended it."""
 
     items: tuple[Item, ...] = ()
-    ended: bool = False
+    is_last: bool = False
     error: BaseException | None = None
 
 
-def _make(source: Iterable[Item], made: Queue[_Made[Item]], unwanted: threading.Event) -> None:
+def _read_source(source: Iterable[Item], results: Queue[_Result[Item]], stop: threading.Event) -> None:
     try:
         for item in source:
-            if not _put(_Made((item,)), made, unwanted):
+            if not _put(_Result((item,)), results, stop):
                 return
-        _put(_Made(ended=True), made, unwanted)
-    except BaseException as error:  # whatever it is, it is raised where the items are used
-        _put(_Made(error=error), made, unwanted)
+        _put(_Result(is_last=True), results, stop)
+    except BaseException as error:  # raised again where the items are used
+        _put(_Result(error=error), results, stop)
     finally:
         if isinstance(source, Generator):
-            source.close()  # here, in its own thread
+            source.close()  # a generator has to be closed in the thread that runs it
 
 
-def _put(one: _Made[Item], made: Queue[_Made[Item]], unwanted: threading.Event) -> bool:
-    """Hand over, unless it is wanted no more."""
-    while not unwanted.is_set():
+def _put(result: _Result[Item], results: Queue[_Result[Item]], stop: threading.Event) -> bool:
+    """Put a result into the queue; False if the reader has stopped."""
+    while not stop.is_set():
         try:
-            made.put(one, timeout=_WAIT)
+            results.put(result, timeout=_POLL_S)
         except Full:
             continue
         return True
     return False
 
 
-class _Host(NamedTuple):
-    """Values on their way from the device, and how to know that they are there."""
+class _HostCopy(NamedTuple):
+    """Values being copied from the device, and the event that marks their arrival."""
 
     values: Tensor
     arrived: torch.cuda.Event | None
@@ -104,66 +105,66 @@ class _Host(NamedTuple):
 
 
 def stream(predictor: Predictor, batches: Iterable[tuple[Key, Codes]]) -> Iterator[tuple[Key, NDArray[np.float32]]]:
-    """What the predictor says of each batch (B, L), B at most its batch size: (B, T, bins) with the key it came with.
+    """Predict batches (B, L), B at most the batch size: yield each batch's key with its values (B, T, bins).
 
-    On a GPU the next batch is begun before the values of one are waited for. Where memory does not suffice, the
-    predictor's batch size is halved, which is said, and the batch computed in parts.
+    On a GPU the next batch starts before the values of the current one have arrived. If memory runs out, the
+    predictor's batch size is halved with a warning, and the batch is computed in parts.
 
     Raises
     ------
     Unavailable
-        There is not memory enough for a single window.
+        The memory is too small for a single window.
     """
-    copying = torch.cuda.Stream(predictor.device) if predictor.device.type == "cuda" else None
-    begun: tuple[Key, list[_Host]] | None = None
+    copy_stream = torch.cuda.Stream(predictor.device) if predictor.device.type == "cuda" else None
+    current: tuple[Key, list[_HostCopy]] | None = None
     for key, codes in batches:
-        before, begun = begun, (key, _begin(predictor, codes, copying))
-        if before:
-            yield _ended(*before)
-    if begun:
-        yield _ended(*begun)
+        previous, current = current, (key, _start_batch(predictor, codes, copy_stream))
+        if previous:
+            yield _finish_batch(*previous)
+    if current:
+        yield _finish_batch(*current)
 
 
-def _ended(key: Key, parts: list[_Host]) -> tuple[Key, NDArray[np.float32]]:
+def _finish_batch(key: Key, parts: list[_HostCopy]) -> tuple[Key, NDArray[np.float32]]:
     return key, parts[0].array() if len(parts) == 1 else np.concatenate([part.array() for part in parts])
 
 
-def _begin(predictor: Predictor, codes: Codes, copying: torch.cuda.Stream | None) -> list[_Host]:
+def _start_batch(predictor: Predictor, codes: Codes, copy_stream: torch.cuda.Stream | None) -> list[_HostCopy]:
     while True:
         size = predictor.batch_size
         try:
             return [
-                _to_host(predictor.computed(codes[start : start + size]), copying)
+                _to_host(predictor.predict_batch(codes[start : start + size]), copy_stream)
                 for start in range(0, len(codes), size)
             ]
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_about_memory(error):
+            if not _is_out_of_memory(error):
                 raise
-            _halve(predictor)
+            _halve_batch_size(predictor)
 
 
-def _to_host(values: Tensor, copying: torch.cuda.Stream | None) -> _Host:
-    if copying is None:
-        return _Host(values, None)
+def _to_host(values: Tensor, copy_stream: torch.cuda.Stream | None) -> _HostCopy:
+    if copy_stream is None:
+        return _HostCopy(values, None)
     host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-    copying.wait_stream(torch.cuda.current_stream(values.device))
-    with torch.cuda.stream(copying):
+    copy_stream.wait_stream(torch.cuda.current_stream(values.device))
+    with torch.cuda.stream(copy_stream):
         host.copy_(values, non_blocking=True)
-        values.record_stream(copying)
-        return _Host(host, copying.record_event())
+        values.record_stream(copy_stream)
+        return _HostCopy(host, copy_stream.record_event())
 
 
-def _is_about_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _halve(predictor: Predictor) -> None:
+def _halve_batch_size(predictor: Predictor) -> None:
     if predictor.batch_size == 1:
         raise Unavailable(
-            f"{predictor.device} has not memory enough for what {predictor.card.id} reads at a time; choose fewer "
-            "tracks, another device, --one-by-one or --precision bfloat16."
+            f"{predictor.device} has too little memory for one window of {predictor.card.id}; choose fewer "
+            "tracks, another device, --separate-windows or --precision bfloat16."
         )
     predictor.batch_size //= 2
-    _log.warning("%s has no memory for more: going on with batches of %d.", predictor.device, predictor.batch_size)
+    _log.warning("%s is out of memory: continuing with batches of %d.", predictor.device, predictor.batch_size)
     if predictor.device.type == "cuda":
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""What tiles share: decoded blocks, indexes and finished payloads, by version of the file, within a bound of bytes."""
+"""A thread-safe cache of decoded blocks, indexes and finished tiles, with a limit in bytes."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ Value = TypeVar("Value")
 
 
 class ByteCache:
-    """The most recently used values, at most `most` bytes of them; safe from several threads.
+    """The most recently used values, at most `max_bytes` of them; safe to use from several threads.
 
-    Keys hold the identity of the file's version, so nothing in here is ever stale: it is only forgotten.
+    Keys contain the identity of a file's version, so a cached value is never out of date.
     """
 
-    def __init__(self, most: int):
-        self._held: LRUCache[Hashable, tuple[Any, int]] = LRUCache(most, getsizeof=lambda entry: entry[1])
+    def __init__(self, max_bytes: int):
+        self._entries: LRUCache[Hashable, tuple[Any, int]] = LRUCache(max_bytes, getsizeof=lambda entry: entry[1])
         self._lock = threading.Lock()
         self.hits = self.misses = 0
 
-    def get(self, key: Hashable, make: Callable[[], tuple[Value, int]]) -> Value:
-        """The value of a key, made where it is not held; `make` also says its bytes.
+    def get_or_make(self, key: Hashable, make: Callable[[], tuple[Value, int]]) -> Value:
+        """Return the cached value, or make and cache it; `make` returns the value and its size in bytes.
 
-        Two threads may make the same value at once; both are right, one is kept.
+        Two threads may make the same value at the same time; then one of the two is cached.
         """
-        found = self.held(key)
-        if found is not None:
-            return found
+        cached: Value | None = self.get(key)
+        if cached is not None:
+            return cached
         value, size = make()
-        self.keep(key, value, size)
+        self.put(key, value, size)
         return value
 
-    def held(self, key: Hashable) -> Any:
-        """The value of a key, or None."""
+    def get(self, key: Hashable) -> Any:
+        """Return the cached value, or None."""
         with self._lock:
-            found = self._held.get(key)
-            if found is None:
+            entry = self._entries.get(key)
+            if entry is None:
                 self.misses += 1
                 return None
             self.hits += 1
-            return found[0]
+            return entry[0]
 
-    def keep(self, key: Hashable, value: Any, size: int) -> None:
-        """Unless it is larger than all of the cache."""
+    def put(self, key: Hashable, value: Any, size: int) -> None:
+        """Cache a value, unless it is larger than the whole cache."""
         with self._lock:
-            if size <= self._held.maxsize:
-                self._held[key] = value, size
+            if size <= self._entries.maxsize:
+                self._entries[key] = value, size
 
     @property
     def bytes(self) -> int:
-        return int(self._held.currsize)
+        return int(self._entries.currsize)

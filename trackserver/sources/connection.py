@@ -1,4 +1,4 @@
-"""Connections to addresses that were looked up beforehand, held to a deadline, and kept for the next question."""
+"""HTTP connections that go to given IP addresses, obey a deadline, and are reused."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import NamedTuple
 
-MOST_KEPT, KEPT_FOR = 32, 20.0  # connections, seconds
-MOST_UNWANTED = 65_536  # bytes of an error page that are read so that its connection can be kept
+MAX_IDLE_CONNECTIONS = 32
+IDLE_TTL_S = 20.0
+MAX_ERROR_PAGE_BYTES = 65_536  # an error page is read up to this size, so that its connection can be reused
 PORTS = {"http": 80, "https": 443}
 
 
 class Target(NamedTuple):
-    """A web address taken apart: where to connect, and what to ask for there."""
+    """The parts of a web address."""
 
     scheme: str
     host: str
@@ -31,7 +32,7 @@ class Target(NamedTuple):
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     reason: str
     headers: http.client.HTTPMessage
@@ -39,7 +40,7 @@ class Answer(NamedTuple):
 
 
 class Connections:
-    """Asks targets, over a connection that was kept where there is one: a handshake is most of a small range's time."""
+    """Sends requests and reuses idle connections, because a handshake takes longer than a small range itself."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,34 +51,34 @@ class Connections:
         target: Target,
         headers: dict[str, str],
         *,
-        most: int,
+        max_bytes: int,
         deadline: float,
-        find: Callable[[Target], Sequence[str]],
-        kind: Hashable,
-    ) -> Answer:
-        """What the target answers; of its body at most `most` bytes.
+        resolve: Callable[[Target], Sequence[str]],
+        pool: Hashable,
+    ) -> Response:
+        """Send a GET request, and read at most `max_bytes` of the response's body.
 
         Parameters
         ----------
         deadline
             On the monotonic clock.
-        find
-            The addresses of the target's host; only these are connected to.
-        kind
-            Connections are shared by questions of one kind only: those for which `find` gives the same.
+        resolve
+            Returns the IP addresses of the target's host; connections go to these only.
+        pool
+            Connections are reused only within a pool, which must always use the same `resolve`.
 
         Raises
         ------
         OSError, http.client.HTTPException
-            Out of reach, too slow (`TimeoutError`), broken off, or no HTTP.
+            The host is unreachable or too slow (`TimeoutError`), the connection broke, or the response is not HTTP.
         """
-        key = (kind, *target[:3])
-        if kept := self._take(key):
-            # Closed by the server meanwhile, perhaps: then it is asked anew.
-            with suppress(OSError, http.client.HTTPException), self._keeping(key, kept):
-                return kept.ask(target, headers, most, deadline)
-        with self._keeping(key, _Connection(target, find(target))) as fresh:
-            return fresh.ask(target, headers, most, deadline)
+        key = (pool, *target[:3])
+        if idle := self._take(key):
+            # The server may have closed it meanwhile; if so, the request is sent again over a new connection.
+            with suppress(OSError, http.client.HTTPException), self._keep_alive(key, idle):
+                return idle.get(target, headers, max_bytes, deadline)
+        with self._keep_alive(key, _Connection(target, resolve(target))) as new:
+            return new.get(target, headers, max_bytes, deadline)
 
     def close(self) -> None:
         with self._lock:
@@ -85,8 +86,8 @@ class Connections:
                 self._idle.pop()[-1].close()
 
     @contextmanager
-    def _keeping(self, key: Hashable, connection: _Connection) -> Iterator[_Connection]:
-        """Keep the connection if all goes well and the server does not end it; else close it."""
+    def _keep_alive(self, key: Hashable, connection: _Connection) -> Iterator[_Connection]:
+        """Keep the connection for reuse if the block succeeds and the server has not closed it; else close it."""
         try:
             yield connection
         except BaseException:
@@ -97,48 +98,48 @@ class Connections:
             return
         with self._lock:
             self._idle.append((key, time.monotonic(), connection))
-            self._drop()
+            self._close_old()
 
     def _take(self, key: Hashable) -> _Connection | None:
         with self._lock:
-            self._drop()
+            self._close_old()
             for entry in reversed(self._idle):
                 if entry[0] == key:
                     self._idle.remove(entry)
                     return entry[-1]
         return None
 
-    def _drop(self) -> None:
-        oldest = time.monotonic() - KEPT_FOR
-        while self._idle and (len(self._idle) > MOST_KEPT or self._idle[0][1] < oldest):
+    def _close_old(self) -> None:
+        oldest = time.monotonic() - IDLE_TTL_S
+        while self._idle and (len(self._idle) > MAX_IDLE_CONNECTIONS or self._idle[0][1] < oldest):
             self._idle.pop(0)[-1].close()
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to one of some addresses; Host and the TLS name stay the target's own."""
+    """A connection to one of the given addresses; the Host header and the TLS name are those of the target."""
 
     def __init__(self, target: Target, addresses: Sequence[str]):
         super().__init__(target.host, target.port)
         self._secure, self._addresses = target.scheme == "https", addresses
         self._deadline, self._overdue = 0.0, False
-        self._wire: socket.socket | None = None
+        self._socket: socket.socket | None = None
 
-    def ask(self, target: Target, headers: dict[str, str], most: int, deadline: float) -> Answer:
+    def get(self, target: Target, headers: dict[str, str], max_bytes: int, deadline: float) -> Response:
         with self._until(deadline):
             self.request("GET", target.path, headers={"Host": target.netloc, **headers})
             with self.getresponse() as response:
-                body = response.read(most if response.status < 300 else MOST_UNWANTED)
+                body = response.read(max_bytes if response.status < 300 else MAX_ERROR_PAGE_BYTES)
                 if not response.isclosed() and response.read(1):
-                    self.close()  # the rest would be taken for the next answer
-                return Answer(response.status, response.reason, response.headers, body)
+                    self.close()  # otherwise the rest of the body would be read as the next response
+                return Response(response.status, response.reason, response.headers, body)
 
     @contextmanager
     def _until(self, deadline: float) -> Iterator[None]:
-        """End whatever is waited for at the deadline, a server that sends a byte now and then included."""
+        """Abort the block at the deadline, even if the server keeps sending a byte now and then."""
         self._deadline = deadline
-        watch = threading.Timer(max(0.0, deadline - time.monotonic()), self._abort)
-        watch.daemon = True
-        watch.start()
+        timer = threading.Timer(max(0.0, deadline - time.monotonic()), self._abort)
+        timer.daemon = True
+        timer.start()
         try:
             yield
         except (OSError, http.client.HTTPException):
@@ -146,47 +147,47 @@ class _Connection(http.client.HTTPConnection):
                 raise TimeoutError from None
             raise
         finally:
-            watch.cancel()
+            timer.cancel()
         if self._overdue:
             raise TimeoutError
 
     def _abort(self) -> None:
         self._overdue = True
-        if self._wire:
-            with suppress(OSError):  # the plain shutdown: that of TLS is not made for another thread
-                socket.socket.shutdown(self._wire, socket.SHUT_RDWR)
+        if self._socket:
+            with suppress(OSError):  # the plain shutdown, because the one of TLS must not be called from another thread
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def connect(self) -> None:
-        """Called by `request` where nothing is connected yet."""
-        self._watched(self._reached())
+        """Connect to the target; `request` calls this if there is no connection yet."""
+        self._set_socket(self._open_socket())
         if self._secure:
-            # The handshake comes only when `_abort` can reach the socket.
+            # `_abort` must be able to reach the socket before the handshake starts.
             secure = _tls().wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
-            self._watched(secure)
+            self._set_socket(secure)
             secure.do_handshake()
 
-    def _watched(self, wire: socket.socket) -> None:
-        self._wire = self.sock = wire
-        if self._overdue:  # `_abort` came too early to see this socket
+    def _set_socket(self, new: socket.socket) -> None:
+        self._socket = self.sock = new
+        if self._overdue:  # `_abort` ran before it could see this socket
             raise TimeoutError
 
-    def _reached(self) -> socket.socket:
-        failed: OSError = ConnectionError("no address")
+    def _open_socket(self) -> socket.socket:
+        last_error: OSError = ConnectionError("no address")
         for number, address in enumerate(self._addresses):
-            left = (self._deadline - time.monotonic()) / (len(self._addresses) - number)
+            seconds = (self._deadline - time.monotonic()) / (len(self._addresses) - number)
             try:
-                reached = socket.create_connection((address, self.port), max(0.01, left))
+                new = socket.create_connection((address, self.port), max(0.01, seconds))
             except OSError as error:
-                failed = error
+                last_error = error
                 continue
-            reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            reached.settimeout(None)  # `_until` watches
-            return reached
-        raise failed
+            new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            new.settimeout(None)  # `_until` enforces the deadline
+            return new
+        raise last_error
 
     def close(self) -> None:
         super().close()
-        self._wire = None
+        self._socket = None
 
 
 @cache

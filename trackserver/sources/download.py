@@ -1,8 +1,9 @@
-"""Files from the web, whole and with the right checksum or not at all. No torch."""
+"""Download files, verify their checksums, and resume interrupted downloads. Uses no torch."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from http import HTTPStatus
 from pathlib import Path
@@ -15,22 +16,22 @@ from trackserver.errors import DataError, InvalidRequest, Unavailable
 from trackserver.progress import Progress
 from trackserver.storage import publish
 
-_CHUNK = 2**18
-_PATIENCE = (10, 60)  # seconds to connect, and of silence
+_CHUNK_BYTES = 2**18
+_TIMEOUT_S = (10, 60)  # to connect, and between two pieces of data
 _CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", re.IGNORECASE)
 
 
-def fetch(url: str, path: Path, known_hash: str | None, report: Progress) -> Path:
-    """The file at an address, unless it is there already; one that was cut short goes on where it stopped.
+def download_file(url: str, path: str | os.PathLike[str], known_hash: str | None, report: Progress) -> Path:
+    """Download a file unless it exists already; an interrupted download continues where it stopped.
 
-    Until it is whole it is `<name>.partial`, beside which `<name>.partial.from` says what it is a part of.
+    An incomplete file is called `<name>.partial`, and `<name>.partial.from` records its address and version.
 
     Parameters
     ----------
     known_hash
-        `md5:...` or `sha256:...`; None takes what comes, and what is there.
+        `md5:...` or `sha256:...`; None accepts any content, also that of an existing file.
     report
-        Called after every piece with the bytes here and the bytes in all, 0 where the server does not say.
+        Called after every piece with the bytes so far and the total bytes, 0 if the server does not give the total.
 
     Returns
     -------
@@ -40,28 +41,29 @@ def fetch(url: str, path: Path, known_hash: str | None, report: Progress) -> Pat
     Raises
     ------
     InvalidRequest
-        The address is not http(s), or the checksum none of those.
+        The address is not http(s), or the checksum has another form.
     Unavailable
-        The host is out of reach or answers with an error, or the connection broke.
+        The host cannot be reached or answers with an error, or the connection broke.
     DataError
-        The checksum is another, and what came is removed; or the file cannot be written.
+        The checksum differs, and the file was removed; or the file cannot be written.
     """
+    path = Path(path)
     if not _is_web_address(url):
-        raise InvalidRequest(f"'{url}' is not an address on the web; one begins with https://.")
+        raise InvalidRequest(f"'{url}' is not a web address; it should begin with https://.")
     if known_hash is not None and not _CHECKSUM.fullmatch(known_hash):
-        raise InvalidRequest(f"'{known_hash}' is not a checksum; one reads md5: or sha256: and hexadecimal digits.")
+        raise InvalidRequest(f"'{known_hash}' is not a checksum; write md5: or sha256: and hexadecimal digits.")
 
     def download(url: str, output_file: str, _: object) -> None:
         partial = path.with_name(f"{path.name}.partial")
         _download(url, partial, known_hash is not None, report)
         publish(partial, Path(output_file))
-        _origin(partial).unlink()
+        _origin_file(partial).unlink()
 
-    pooch.get_logger().setLevel(logging.CRITICAL)  # it would write to the terminal
+    pooch.get_logger().setLevel(logging.CRITICAL)  # pooch logs to the terminal
     try:
         pooch.retrieve(url, known_hash, path.name, path.parent, downloader=download)
     except ValueError as error:
-        raise DataError(f"{str(error).partition('. ')[0]}; it is removed.") from None
+        raise DataError(f"{str(error).partition('. ')[0]}; the file was removed.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}.") from None
     return path
@@ -75,10 +77,10 @@ def _is_web_address(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
-def _download(url: str, partial: Path, checked: bool, report: Progress) -> None:
+def _download(url: str, partial: Path, has_checksum: bool, report: Progress) -> None:
     host = urlsplit(url).hostname
     try:
-        response = _ask(url, partial, checked)
+        response = _request(url, partial, has_checksum)
     except requests.Timeout:
         raise Unavailable(f"{host} does not answer; try again later.") from None
     except requests.RequestException:
@@ -89,13 +91,13 @@ def _download(url: str, partial: Path, checked: bool, report: Progress) -> None:
         _receive(response, url, partial, report)
 
 
-def _ask(url: str, partial: Path, checked: bool) -> requests.Response:
-    """The rest of a partial file, or all of it where the server has no such rest."""
-    have = partial.stat().st_size if partial.exists() else 0
-    response = _get(url, _rest(url, partial, have, checked))
-    span = response.headers.get("Content-Range", "")
+def _request(url: str, partial: Path, has_checksum: bool) -> requests.Response:
+    """Request the rest of a partial file, or the whole file if the server cannot send that rest."""
+    size = partial.stat().st_size if partial.exists() else 0
+    response = _get(url, _range_headers(url, partial, size, has_checksum))
+    content_range = response.headers.get("Content-Range", "")
     if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or (
-        response.status_code == HTTPStatus.PARTIAL_CONTENT and not span.startswith(f"bytes {have}-")
+        response.status_code == HTTPStatus.PARTIAL_CONTENT and not content_range.startswith(f"bytes {size}-")
     ):
         response.close()
         response = _get(url, {})
@@ -103,44 +105,44 @@ def _ask(url: str, partial: Path, checked: bool) -> requests.Response:
 
 
 def _get(url: str, headers: dict[str, str]) -> requests.Response:
-    return requests.get(url, headers={"Accept-Encoding": "identity", **headers}, stream=True, timeout=_PATIENCE)
+    return requests.get(url, headers={"Accept-Encoding": "identity", **headers}, stream=True, timeout=_TIMEOUT_S)
 
 
-def _origin(partial: Path) -> Path:
-    """Beside a partial file: the address it is from, and what its server knows this version of it by."""
+def _origin_file(partial: Path) -> Path:
+    """Return the path of the file that records a partial file's address and version (ETag or modification time)."""
     return partial.with_name(f"{partial.name}.from")
 
 
-def _rest(url: str, partial: Path, have: int, checked: bool) -> dict[str, str]:
-    """The headers that ask for the rest; none where a part of another version would not be noticed."""
+def _range_headers(url: str, partial: Path, size: int, has_checksum: bool) -> dict[str, str]:
+    """Return the headers that request the rest; none if a mix of two versions would go unnoticed."""
     try:
-        came_from, version = _origin(partial).read_text("utf-8").split("\n")
+        origin, version = _origin_file(partial).read_text("utf-8").split("\n")
     except (OSError, ValueError):
         return {}
-    if not have or came_from != url or not (version or checked):
+    if not size or origin != url or not (version or has_checksum):
         return {}
-    return {"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {})
+    return {"Range": f"bytes={size}-"} | ({"If-Range": version} if version else {})
 
 
 def _version(response: requests.Response) -> str:
     tag = response.headers.get("ETag", "")
-    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")  # a weak one is not for ranges
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")  # weak tags do not work for ranges
 
 
 def _receive(response: requests.Response, url: str, partial: Path, report: Progress) -> None:
-    goes_on = response.status_code == HTTPStatus.PARTIAL_CONTENT
-    with partial.open("ab" if goes_on else "wb") as file:
-        _origin(partial).write_text(f"{url}\n{_version(response)}", "utf-8")
+    resumes = response.status_code == HTTPStatus.PARTIAL_CONTENT
+    with partial.open("ab" if resumes else "wb") as file:
+        _origin_file(partial).write_text(f"{url}\n{_version(response)}", "utf-8")
         done = file.tell()
         length = response.headers.get("Content-Length", "")
         total = done + int(length) if length.isdecimal() and "Content-Encoding" not in response.headers else 0
         report(done, total)
         try:
-            for piece in response.iter_content(_CHUNK):
+            for piece in response.iter_content(_CHUNK_BYTES):
                 file.write(piece)
                 done += len(piece)
                 report(done, total)
         except requests.RequestException:
             raise Unavailable(
-                f"{url} broke off after {done:,} bytes; run it again and it goes on from there."
+                f"The connection to {url} broke after {done:,} bytes; run the command again to continue from there."
             ) from None

@@ -1,8 +1,8 @@
-"""Byte ranges from the web, and which addresses may be asked for them.
+"""Read byte ranges from the web, and control which addresses may be read.
 
-Whoever may register an address makes this server ask it, from inside whatever network the server stands in. So a name
-is resolved once, every address it has must be allowed, and the connection goes to just those addresses: a name that
-answers differently a moment later gains nothing. Redirects are followed by hand, each checked like the first address.
+A visitor who registers an address makes this server send requests to it, from inside the server's own network. So each
+host name is resolved once, all of its IP addresses must be allowed, and the connection goes to exactly these: a name
+that resolves differently a moment later gains nothing. Every redirect is checked like the first address.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from cachetools import TTLCache
 
 from trackserver import __version__
 from trackserver.errors import FileChanged, RemoteRefused, TrackserverError, Unavailable, UnreadableFile, listing
-from trackserver.sources.connection import PORTS, Answer, Connections, Target
+from trackserver.sources.connection import PORTS, Connections, Response, Target
 
-MOST_REDIRECTS = 5
-SILENCE = 10.0  # seconds for which a host that did not answer in time is not asked again: each try holds a thread
-MOST_BYTES = 64_000_000  # of one range, whatever the server would send
+MAX_REDIRECTS = 5
+UNRESPONSIVE_TTL_S = 10.0  # a host that timed out gets no requests for this long, because each one blocks a thread
+MAX_RANGE_BYTES = 64_000_000
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_SIGNS = "/%:@!$&'()*+,;=~"  # signs of an address that are sent as they are
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_SAFE_CHARACTERS = "/%:@!$&'()*+,;=~"  # sent unquoted in an address
 
 _connections = Connections()
-_silent: TTLCache[Target, bool] = TTLCache(1000, SILENCE)
-_silent_lock = threading.Lock()
+_unresponsive: TTLCache[Target, bool] = TTLCache(1000, UNRESPONSIVE_TTL_S)
+_unresponsive_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Guard:
-    """What a visitor's address may be: `hosts` are patterns such as `*.encodeproject.org`, none means any."""
+    """The rules for visitors' addresses. `hosts` are patterns such as `*.encodeproject.org`; empty allows any host."""
 
     hosts: tuple[str, ...] = ()
     private: bool = False
-    timeout: float = 20.0  # seconds for one range, redirects and all
+    timeout: float = 20.0  # seconds for one range, including redirects
     max_bytes: int = 50_000_000_000  # of the whole file
 
 
-class Fetched(NamedTuple):
-    """A range of a file, and what its server says of the whole: `size` in bytes; `etag` and `modified` may be empty."""
+class FileRange(NamedTuple):
+    """A range of a file. `size` is that of the whole file, in bytes; `etag` and `modified` may be empty."""
 
     body: bytes
     size: int
@@ -57,76 +57,78 @@ class Fetched(NamedTuple):
     modified: str
 
 
-def fetch(guard: Guard | None, url: str, start: int, length: int | None, etag: str = "") -> Fetched:
-    """One range of the file at an http(s) address, or at an s3 address that everybody may read.
+def fetch_range(guard: Guard | None, url: str, start: int, length: int | None, etag: str = "") -> FileRange:
+    """Read one range of the file at an http(s) address, or at a public s3 address.
 
     Parameters
     ----------
     guard
-        None for an administrator's own address: any host, public or private, and a file of any size.
+        None for an administrator's own address: any host, public or private, and any file size.
     length
-        In bytes, fewer where the file ends; None for all from `start` on.
+        In bytes; fewer are returned at the end of the file. None reads everything from `start` on.
     etag
-        What an earlier range of the same file came with.
+        The etag of an earlier range of the same file.
 
     Raises
     ------
     RemoteRefused
-        The address, or one it redirects to, is none that this site reads from.
+        The site does not read from this address, or from one that it redirects to.
     UnreadableFile
-        There is no such file, or its server gives no ranges.
+        The file does not exist, or its server does not support ranges.
     FileChanged
-        The file is not the one of `etag`.
+        The file now has another etag.
     Unavailable
-        Out of reach, too slow, broken off, or too busy.
+        The host cannot be reached, is too slow or too busy, or the connection broke.
     """
     deadline = time.monotonic() + (guard or Guard()).timeout
     address = web_address(url)
-    for _ in range(MOST_REDIRECTS + 1):
-        answer = _ask(guard, check_address(guard, address), start, length, deadline)
-        location = answer.headers.get("Location", "")
-        if not (300 <= answer.status < 400 and location):
+    for _ in range(MAX_REDIRECTS + 1):
+        response = _request(guard, check_address(guard, address), start, length, deadline)
+        location = response.headers.get("Location", "")
+        if not (300 <= response.status < 400 and location):
             break
         address = urljoin(address, location)
     else:
-        raise UnreadableFile(f"{shown(url)} redirects more than {MOST_REDIRECTS} times.")
-    fetched = _fetched(shown(url), answer, start, length)
-    if guard and fetched.size > guard.max_bytes:
+        raise UnreadableFile(f"{redact(url)} redirects more than {MAX_REDIRECTS} times.")
+    file_range = _parse_response(redact(url), response, start, length)
+    if guard and file_range.size > guard.max_bytes:
         raise RemoteRefused(
-            f"{shown(url)} has {fetched.size:,} bytes; this site reads files of at most {guard.max_bytes:,}."
+            f"{redact(url)} has {file_range.size:,} bytes; this site reads files of at most {guard.max_bytes:,}."
         )
-    if etag and fetched.etag and fetched.etag != etag:
-        raise FileChanged(shown(url))
-    return fetched
+    if etag and file_range.etag and file_range.etag != etag:
+        raise FileChanged(redact(url))
+    return file_range
 
 
 def web_address(url: str) -> str:
-    """`s3://bucket/key` as the address under which everybody reads it; any other address as it is."""
+    """Convert `s3://bucket/key` to its public https address; other addresses stay as they are."""
     if not url.lower().startswith("s3://"):
         return url
     bucket, _, key = url[5:].partition("/")
-    # A dot in a bucket's name does not fit the one level of subdomains that the certificate covers.
-    place = f"s3.amazonaws.com/{bucket}" if "." in bucket else f"{bucket}.s3.amazonaws.com"
-    return f"https://{place}/{quote(key)}"
+    # The certificate covers one level of subdomains only, so a bucket with a dot in its name goes into the path.
+    host_and_bucket = f"s3.amazonaws.com/{bucket}" if "." in bucket else f"{bucket}.s3.amazonaws.com"
+    return f"https://{host_and_bucket}/{quote(key)}"
 
 
-def shown(url: str) -> str:
-    """An address as errors show it: the signature of a signed one is nobody else's business."""
+def redact(url: str) -> str:
+    """Remove the user, password and query from an address, so that errors do not reveal secrets."""
     return re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
 
 
 def check_address(guard: Guard | None, url: str) -> Target:
-    """The address taken apart, once its form and its host's name are allowed; `resolve` checks where the name leads."""
+    """Split an address into its parts, and check its form and its host's name; `resolve` checks the IP addresses."""
     parts, port = _split(url)
     host = (parts.hostname or "").rstrip(".")
     if parts.scheme not in PORTS or not host:
-        raise RemoteRefused(f"'{shown(url)}' is not an address on the web; one begins with https://, http:// or s3://.")
+        raise RemoteRefused(f"'{redact(url)}' is not a web address; it should begin with https://, http:// or s3://.")
     if "@" in parts.netloc or "%" in parts.netloc or re.search(r"[\x00-\x20\x7f\\]", url):
-        raise RemoteRefused(f"'{shown(url)}' has a user, a zone or a sign in it that an address here may not have.")
+        raise RemoteRefused(
+            f"'{redact(url)}' has a user, a zone or a character that is not allowed in an address here."
+        )
     try:
         host = host if ":" in host else host.encode("idna").decode("ascii").lower()
     except UnicodeError:
-        raise RemoteRefused(f"'{host}' cannot be the name of a host.") from None
+        raise RemoteRefused(f"'{host}' is not a valid host name.") from None
     target = Target(parts.scheme, host, PORTS[parts.scheme] if port is None else port, _path(parts))
     names = (host, f"{host}:{target.port}")
     if guard and guard.hosts and not any(fnmatchcase(name, rule.lower()) for name in names for rule in guard.hosts):
@@ -139,107 +141,113 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         parts = urlsplit(url)
         return parts, parts.port
     except ValueError:
-        raise RemoteRefused(f"'{shown(url)}' is not an address on the web: it cannot be read.") from None
+        raise RemoteRefused(f"'{redact(url)}' is not a valid web address.") from None
 
 
 def _path(parts: SplitResult) -> str:
-    query = f"?{quote(parts.query, safe=f'{_SIGNS}?')}" if parts.query else ""
-    return quote(parts.path or "/", safe=_SIGNS) + query
+    query = f"?{quote(parts.query, safe=f'{_SAFE_CHARACTERS}?')}" if parts.query else ""
+    return quote(parts.path or "/", safe=_SAFE_CHARACTERS) + query
 
 
 def resolve(guard: Guard | None, target: Target) -> list[str]:
-    """Every address of the target's host, all of them allowed."""
+    """Return all IP addresses of the target's host; raises RemoteRefused if one of them is not allowed."""
     try:
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise Unavailable(f"No host {target.host} is known; check the address and the connection.") from None
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        raise Unavailable(f"There is no host {target.host}; check the address and the connection.") from None
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
     if guard and not guard.private and not all(map(is_public, addresses)):
-        raise RemoteRefused(f"{target.host} lies inside a private network, from which this site does not read.")
+        raise RemoteRefused(f"{target.host} is inside a private network; this site does not read from those.")
     return addresses
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is of the public internet, in whichever way IPv6 may hide an IPv4 address inside."""
+    """Return whether an IP address is on the public internet, including an IPv4 address embedded in an IPv6 one."""
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
-        hidden = [parsed.ipv4_mapped, parsed.sixtofour, *(parsed.teredo or ())]
+        embedded = [parsed.ipv4_mapped, parsed.sixtofour, *(parsed.teredo or ())]
         if parsed in _NAT64 or int(parsed) < 2**32:
-            hidden.append(ipaddress.IPv4Address(int(parsed) % 2**32))
-        if any(hidden):
-            return all(is_public(str(inner)) for inner in hidden if inner)
+            embedded.append(ipaddress.IPv4Address(int(parsed) % 2**32))
+        if any(embedded):
+            return all(is_public(str(inner)) for inner in embedded if inner)
         if parsed.is_site_local:
             return False
     return parsed.is_global and not parsed.is_multicast
 
 
-def _ask(guard: Guard | None, target: Target, start: int, length: int | None, deadline: float) -> Answer:
+def _request(guard: Guard | None, target: Target, start: int, length: int | None, deadline: float) -> Response:
     last = "" if length is None else start + length - 1
     headers = {
         "Range": f"bytes={start}-{last}",
-        "Accept-Encoding": "identity",  # a range of compressed bytes is a range of something else
+        "Accept-Encoding": "identity",  # a range of a compressed file would be of no use
         "User-Agent": f"trackserver/{__version__}",
     }
-    most = MOST_BYTES if length is None else min(length, MOST_BYTES)
+    max_bytes = MAX_RANGE_BYTES if length is None else min(length, MAX_RANGE_BYTES)
     host = target._replace(path="")
-    with _silent_lock:
-        if guard and host in _silent:
+    with _unresponsive_lock:
+        if guard and host in _unresponsive:
             raise Unavailable(f"{target.host} did not answer in time a moment ago; try again later.")
     try:
         return _connections.get(
-            target, headers, most=most, deadline=deadline, find=lambda to: resolve(guard, to), kind=guard
+            target, headers, max_bytes=max_bytes, deadline=deadline, resolve=lambda to: resolve(guard, to), pool=guard
         )
     except TimeoutError:
-        with _silent_lock:
-            _silent[host] = True
+        with _unresponsive_lock:
+            _unresponsive[host] = True
         raise Unavailable(f"{target.host} does not answer in time; try again later.") from None
     except ssl.SSLError as error:
         raise Unavailable(f"{target.host} cannot be trusted: {error.reason or error}.") from None
     except (OSError, http.client.HTTPException):
-        raise Unavailable(f"{target.host} cannot be reached, or broke off; try again later.") from None
+        raise Unavailable(f"{target.host} cannot be reached, or the connection broke; try again later.") from None
 
 
-def _fetched(name: str, answer: Answer, start: int, length: int | None) -> Fetched:
-    """The range, once the answer is known to be just what was asked for."""
-    if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        raise _refusal(name, answer)
-    if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise UnreadableFile(f"{name} is sent compressed, so parts of it cannot be read; have it sent as it is.")
-    first, last, size = _span(answer)
-    wanted = (size if length is None else min(start + length, size)) - start
-    if size < 0 or (answer.status == HTTPStatus.OK and (start or size > wanted)):
+def _parse_response(name: str, response: Response, start: int, length: int | None) -> FileRange:
+    """Return the range, after checking that the response is exactly what was requested."""
+    if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        raise _error_of_status(name, response)
+    if response.headers.get("Content-Encoding", "identity") != "identity":
         raise UnreadableFile(
-            f"The server of {name} does not send parts of a file (HTTP ranges), without which tracks cannot be read; "
-            "put the file where one does (S3, nginx, Apache), or download it."
+            f"The server of {name} compresses it, so parts of it cannot be read; turn off compression for this file."
         )
-    if wanted > MOST_BYTES:
-        raise UnreadableFile(f"{name} is asked for {wanted:,} bytes at once; at most {MOST_BYTES:,} are read.")
-    if (first, last + 1) != (start, start + wanted) or len(answer.body) != wanted:
-        raise Unavailable(f"{name} broke off after {len(answer.body):,} bytes of {wanted:,}; try again later.")
-    return Fetched(answer.body, size, answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", ""))
+    first, last, size = _byte_range(response)
+    expected = (size if length is None else min(start + length, size)) - start
+    if size < 0 or (response.status == HTTPStatus.OK and (start or size > expected)):
+        raise UnreadableFile(
+            f"The server of {name} does not send parts of a file (HTTP ranges), which tracks need; "
+            "move the file to a server that does (S3, nginx, Apache), or download it."
+        )
+    if expected > MAX_RANGE_BYTES:
+        raise UnreadableFile(f"A read of {expected:,} bytes of {name} is too large; the limit is {MAX_RANGE_BYTES:,}.")
+    if (first, last + 1) != (start, start + expected) or len(response.body) != expected:
+        raise Unavailable(
+            f"{name}: the connection broke after {len(response.body):,} bytes of {expected:,}; try again later."
+        )
+    return FileRange(response.body, size, response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
 
 
-def _span(answer: Answer) -> tuple[int, int, int]:
-    """First and last byte of the answer, and the size of the whole file, -1 where it is not said."""
-    if answer.status == HTTPStatus.OK:
-        length = answer.headers.get("Content-Length", "")
+def _byte_range(response: Response) -> tuple[int, int, int]:
+    """Return the first and last byte of the response, and the size of the whole file, -1 if it is not given."""
+    if response.status == HTTPStatus.OK:
+        length = response.headers.get("Content-Length", "")
         size = int(length) if length.isdecimal() else -1
         return 0, size - 1, size
-    span = _SPAN.fullmatch(answer.headers.get("Content-Range", "").strip())
-    return (int(span[1]), int(span[2]), int(span[3])) if span else (0, -1, -1)
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    return (int(match[1]), int(match[2]), int(match[3])) if match else (0, -1, -1)
 
 
-def _refusal(name: str, answer: Answer) -> TrackserverError:
-    """What a status other than success means for whoever wants the file."""
-    match answer.status:
+def _error_of_status(name: str, response: Response) -> TrackserverError:
+    """Return the error for a status code other than success."""
+    match response.status:
         case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
-            return UnreadableFile(f"There is no file {name}: its server answers {answer.status}.")
+            return UnreadableFile(f"There is no file {name}: its server answers {response.status}.")
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return UnreadableFile(f"{name} is not public: its server answers {answer.status}.")
+            return UnreadableFile(f"{name} is not public: its server answers {response.status}.")
         case HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return UnreadableFile(f"{name} ends before the part that is wanted: it is empty, or was cut.")
+            return UnreadableFile(f"{name} ends before the requested part; it is empty or truncated.")
         case HTTPStatus.PRECONDITION_FAILED:
             return FileChanged(name)
         case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE:
-            return Unavailable(f"The server of {name} is busy (it answers {answer.status}); try again later.")
-    return Unavailable(f"The server of {name} answers {answer.status} {answer.reason}".rstrip() + "; try again later.")
+            return Unavailable(f"The server of {name} is busy (it answers {response.status}); try again later.")
+    return Unavailable(
+        f"The server of {name} answers {response.status} {response.reason}".rstrip() + "; try again later."
+    )

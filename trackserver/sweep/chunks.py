@@ -1,8 +1,9 @@
-"""Unfinished predictions on disk: chunks that count once they are renamed into place, and whose they are."""
+"""Finished chunks of an unfinished prediction on disk, and the question they belong to."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,50 +16,50 @@ from numpy.typing import NDArray
 from trackserver.errors import InvalidRequest, listing
 from trackserver.storage import LOCK, Busy, locked, whole_file, write_whole
 
-_ASKED = "run.json"
+_QUESTION = "run.json"
 
 
 class Chunks:
-    """Arrays by number in a folder of their own, each whole or not there."""
+    """Numbered arrays in a folder. Each appears whole or not at all."""
 
-    def __init__(self, place: Path):
-        self.place = place
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = Path(folder)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """While this process works on them; raises `InvalidRequest` where another does."""
-        self.place.mkdir(parents=True, exist_ok=True)
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; raises `InvalidRequest` if another process holds it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with locked(self.place / LOCK, wait=False):
+            with locked(self.folder / LOCK, wait=False):
                 yield
         except Busy:
-            raise InvalidRequest("These tracks are being predicted already, by another process.") from None
+            raise InvalidRequest("Another process is already predicting these tracks.") from None
 
-    def begin(self, asked: Mapping[str, Any], resume: bool) -> None:
-        """Make room for the chunks of a question, or go on with those there are.
+    def start(self, question: Mapping[str, Any], resume: bool) -> None:
+        """Prepare the folder for a question: keep its chunks to resume from, or delete them.
 
         Raises
         ------
         InvalidRequest
-            They are to be gone on with, but are of another question.
+            The chunks to resume from belong to another question.
         """
-        wanted = json.loads(json.dumps(asked))
-        held = self._asked()
-        if resume and held:
-            if changed := [name.replace("_", " ") for name in wanted if held.get(name) != wanted[name]]:
+        question = json.loads(json.dumps(question))
+        stored = self._stored_question()
+        if resume and stored:
+            if changed := [name.replace("_", " ") for name in question if stored.get(name) != question[name]]:
                 raise InvalidRequest(
-                    f"What was begun cannot be gone on with: since then {listing(changed)} changed. Ask as before, or "
-                    "begin anew without --resume."
+                    f"Cannot resume: since the run was stopped, {listing(changed)} changed. Use the same model, files "
+                    "and options as before, or start again without --resume."
                 )
             return
-        for file in self.place.iterdir():
+        for file in self.folder.iterdir():
             if file.name != LOCK:
                 file.unlink()
-        write_whole(self.place / _ASKED, json.dumps(wanted))
+        write_whole(self.folder / _QUESTION, json.dumps(question))
 
-    def _asked(self) -> dict[str, Any]:
+    def _stored_question(self) -> dict[str, Any]:
         try:
-            return dict(json.loads((self.place / _ASKED).read_text()))
+            return dict(json.loads((self.folder / _QUESTION).read_text()))
         except (FileNotFoundError, ValueError):
             return {}
 
@@ -70,15 +71,15 @@ class Chunks:
             np.save(file, values)
 
     def load(self, number: int) -> NDArray[np.float32]:
-        """A view of the file: what of it is looked at is read."""
+        """A memory-mapped view of the file, which reads only what is used."""
         return np.asarray(np.load(self._path(number), mmap_mode="r"))
 
     def nbytes(self) -> int:
-        """What is kept."""
-        return sum(file.stat().st_size for file in self.place.glob("chunk-*.npy"))
+        """The size of all stored chunks."""
+        return sum(file.stat().st_size for file in self.folder.glob("chunk-*.npy"))
 
-    def forget(self) -> None:
-        shutil.rmtree(self.place)
+    def delete(self) -> None:
+        shutil.rmtree(self.folder)
 
     def _path(self, number: int) -> Path:
-        return self.place / f"chunk-{number:06d}.npy"
+        return self.folder / f"chunk-{number:06d}.npy"

@@ -1,7 +1,7 @@
-"""The same sweep on a Ray cluster: a worker a GPU, chunks as its tasks, what comes of them streamed back.
+"""Run a sweep on a Ray cluster: one worker per GPU predicts chunks, and the results stream back.
 
-A chunk whose worker was lost is given to another, and another worker is started. The process that asked saves what is
-computed, so that a run on a cluster is kept and resumed as any other.
+If a worker is lost, another is started and its chunk is predicted again. The driver process saves the chunks, so that a
+run on a cluster can be resumed like any other.
 """
 
 from __future__ import annotations
@@ -20,151 +20,153 @@ from numpy.typing import NDArray
 from trackserver.errors import TrackserverError, Unavailable
 from trackserver.genome.sequence import Genome
 from trackserver.predict.engine import Predictor
-from trackserver.predict.ray import Share, check_shared, share, the_ray
+from trackserver.predict.ray import WorkerShare, allocate_workers, check_shared_path, import_ray
 from trackserver.sweep.plan import Plan
-from trackserver.sweep.run import Producer, Tick, predicted
+from trackserver.sweep.run import Producer, Tick, predict_chunks
 
-MOST_LOST = 3  # workers in a row at the same chunk, or as they start
-LOOK = 0.5  # seconds after which it is looked whether chunks are still wanted
+MAX_LOST_WORKERS = 3  # in a row at the same chunk, or at the start
+POLL_S = 0.5  # between checks whether the sweep was stopped
 
-Load = Callable[[str], Predictor]  # on `cpu` or `cuda`
+Load = Callable[[str], Predictor]  # loads the model onto `cpu` or `cuda`
 _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """A predictor on a node of the cluster, and what it says about chunks of a plan."""
+    """A predictor on a node of the cluster, which predicts chunks of a plan."""
 
     def __init__(self, device: str, load: Load, genome: Genome, plan: Plan, site: Path):
         self._device, self._load, self._genome, self._plan, self._site = device, load, genome, plan, site
 
     def ready(self) -> None:
-        """Load the model; raises `DataError` where the site or the FASTA is not found."""
+        """Load the model; raises `DataError` if the node does not find the site or the FASTA."""
         for path in (self._site, self._genome.path):
-            check_shared(path)
+            check_shared_path(path)
         self._predictor  # noqa: B018
 
     @cached_property
     def _predictor(self) -> Predictor:
         return self._load(self._device)
 
-    def predicted(self, number: int) -> NDArray[np.float32]:
-        """A chunk, as `genomewide.predicted` gives it."""
-        ((_, values),) = predicted(self._predictor, self._genome, self._plan, [number])
+    def predict(self, number: int) -> NDArray[np.float32]:
+        """Predict a chunk, float32 (T, bins), as `predict_chunks` does."""
+        ((_, values),) = predict_chunks(self._predictor, self._genome, self._plan, [number])
         return values
 
 
 def on_cluster(load: Load, genome: Genome, plan: Plan, site: Path, workers: int | None = None) -> Producer:
-    """Predicts chunks on the cluster that this process is connected to.
+    """A producer of chunks on the cluster that this process is connected to.
 
     Parameters
     ----------
     load
-        Gives a worker its predictor; it is sent to the nodes, as genome and plan are.
+        Loads a worker's predictor; it is sent to the nodes, together with genome and plan.
     site
-        A folder that all nodes have to see.
+        A folder that all nodes share.
     workers
-        As in `share`.
+        As in `allocate_workers`.
 
     Raises
     ------
     TrackserverError
-        While it is used: what went wrong at a worker; `Unavailable` where worker after worker was lost.
+        Raised by the producer: an error of a worker, or `Unavailable` if worker after worker is lost.
     """
 
     def produce(numbers: Iterable[int], tick: Tick) -> Iterator[tuple[int, NDArray[np.float32]]]:
         try:
-            with closing(_Crew(share(workers), plan, load, genome, plan, site)) as crew:
-                for number, values in crew.predicted(iter(numbers), lambda: tick(0, 0)):
-                    tick(*plan.amount(number))
+            with closing(_Crew(allocate_workers(workers), plan, load, genome, plan, site)) as crew:
+                for number, values in crew.predict(iter(numbers), lambda: tick(0, 0)):
+                    tick(*plan.chunk_size(number))
                     yield number, values
         except ConnectionError as error:
             raise Unavailable(
-                "The Ray cluster cannot be reached any more. What was predicted is kept; go on with --resume."
+                "The connection to the Ray cluster is lost. Finished chunks are kept; continue with --resume."
             ) from error
 
     return produce
 
 
 class _Crew:
-    """Workers, and what each is at: a chunk, or None while it starts."""
+    """The workers and their tasks: each predicts a chunk, or starts (None)."""
 
-    def __init__(self, share: Share, plan: Plan, *work: Any):
-        ray = the_ray()
+    def __init__(self, share: WorkerShare, plan: Plan, *work: Any):
+        ray = import_ray()
         self._worker, self._plan = ray.remote(**share.resources)(Worker), plan
         self._work = [share.device, *(ray.put(part) for part in work)]
         self._workers: set[Any] = set()
-        self._at: dict[Any, tuple[Any, int | None]] = {}  # by what Ray will have when it is done
-        self._again: list[int] = []
+        self._tasks: dict[Any, tuple[Any, int | None]] = {}  # (worker, chunk) by the reference to its result
+        self._retries: list[int] = []
         self._lost: Counter[int | None] = Counter()
-        self._all_given = False
+        self._all_assigned = False
         for _ in range(min(share.workers, len(plan.chunks))):
             self._start()
 
     def close(self) -> None:
-        if the_ray().is_initialized():  # else the cluster is lost, and Ray would begin another
+        if import_ray().is_initialized():  # otherwise Ray would start a new cluster
             for worker in self._workers:
-                the_ray().kill(worker)
+                import_ray().kill(worker)
 
-    def predicted(
-        self, numbers: Iterator[int], look: Callable[[], object]
+    def predict(
+        self, numbers: Iterator[int], check_stopped: Callable[[], object]
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Chunks as they are done; `look` is called often, and may raise to end it."""
-        ray = the_ray()
+        """Predict chunks in any order; `check_stopped` is called often, and may raise to end the sweep."""
+        ray = import_ray()
         while self._has_work():
-            done, _ = ray.wait(list(self._at), timeout=LOOK)
-            look()
-            for one in done:
-                worker, number = self._at.pop(one)
+            done, _ = ray.wait(list(self._tasks), timeout=POLL_S)
+            check_stopped()
+            for result in done:
+                worker, number = self._tasks.pop(result)
                 try:
-                    values = ray.get(one)
+                    values = ray.get(result)
                 except ray.exceptions.RayTaskError as error:
                     raise (error.cause if isinstance(error.cause, TrackserverError) else error) from None
                 except ray.exceptions.RayError as error:
                     self._replace(worker, number, error)
                     continue
                 del self._lost[number]
-                self._give(worker, numbers)
+                self._assign(worker, numbers)
                 if number is not None:
                     yield number, values
 
     def _has_work(self) -> bool:
-        """Workers for which the cluster has no room never start; those that have are enough."""
-        return bool(self._at) and not (self._all_given and all(number is None for _, number in self._at.values()))
+        """Whether chunks are left; workers that still wait for room on the cluster are not needed for the rest."""
+        return bool(self._tasks) and not (
+            self._all_assigned and all(number is None for _, number in self._tasks.values())
+        )
 
     def _start(self) -> None:
         worker = self._worker.remote(*self._work)
         self._workers.add(worker)
-        self._at[worker.ready.remote()] = worker, None
+        self._tasks[worker.ready.remote()] = worker, None
 
-    def _give(self, worker: Any, numbers: Iterator[int]) -> None:
-        """The next chunk to a worker that is free."""
-        number = self._again.pop() if self._again else next(numbers, None)
+    def _assign(self, worker: Any, numbers: Iterator[int]) -> None:
+        """Give the next chunk to an idle worker."""
+        number = self._retries.pop() if self._retries else next(numbers, None)
         if number is None:
-            self._all_given = True
+            self._all_assigned = True
         else:
-            self._at[worker.predicted.remote(number)] = worker, number
+            self._tasks[worker.predict.remote(number)] = worker, number
 
     def _replace(self, worker: Any, number: int | None, error: Exception) -> None:
-        """Another worker for one that was lost, whose chunk is given again."""
+        """Start another worker for one that was lost, and queue its chunk again."""
         self._lost[number] += 1
-        if self._lost[number] == MOST_LOST:
-            raise Unavailable(self._given_up(number)) from error
-        _log.warning("A worker of the Ray cluster was lost; another is started.")
-        the_ray().kill(worker)
+        if self._lost[number] == MAX_LOST_WORKERS:
+            raise Unavailable(self._failure(number)) from error
+        _log.warning("Lost a worker of the Ray cluster; starting another.")
+        import_ray().kill(worker)
         self._workers.remove(worker)
         self._start()
         if number is not None:
-            self._again.append(number)
-            self._all_given = False
+            self._retries.append(number)
+            self._all_assigned = False
 
-    def _given_up(self, number: int | None) -> str:
+    def _failure(self, number: int | None) -> str:
         if number is None:
             return (
-                f"{MOST_LOST} workers of the Ray cluster ended as they started. The same trackserver has to be "
-                "installed on every node, and there has to be memory for the model."
+                f"{MAX_LOST_WORKERS} workers of the Ray cluster ended while starting. Install the same trackserver on "
+                "every node, and check that the nodes have enough memory for the model."
             )
         return (
-            f"{MOST_LOST} workers of the Ray cluster ended one after the other at {self._plan.chunks[number][0]}, as "
-            "where memory runs out: try a smaller --batch-size, or fewer --tracks. What was predicted is kept; go on "
-            "with --resume."
+            f"{MAX_LOST_WORKERS} workers of the Ray cluster ended one after the other at "
+            f"{self._plan.chunks[number][0]}. They may lack memory: try a smaller --batch-size or fewer --tracks. "
+            "Finished chunks are kept; continue with --resume."
         )

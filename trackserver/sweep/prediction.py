@@ -1,4 +1,4 @@
-"""A model swept over a site's genome: bigWigs in `tilesets/<model>/`, each with its provenance, in the catalogue."""
+"""Predict a model's tracks along a site's genome, as bigWigs with provenance in `tilesets/<model>/`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trackserver import __version__
+from trackserver import __version__, config
 from trackserver.catalogue.site import Site, assembly_for
 from trackserver.catalogue.store import PREDICTED, TilesetRecord
 from trackserver.catalogue.tilesets import check_tileset
@@ -29,29 +29,29 @@ if TYPE_CHECKING:
     from trackserver.sweep.plan import Plan
     from trackserver.sweep.run import Producer, Progress
 
-MOST_UNASKED = 100  # tracks that are predicted without having been chosen: of a whole genome, 100 MB a track
-STRETCH_BP = 131_072  # that are read as one by models that share what neighbouring windows have in common
+MAX_DEFAULT_TRACKS = 100  # predicted without --tracks; a track of a whole genome takes 100 MB
+READ_BP = 131_072  # read at once by models that can share work between neighbouring windows
 
 
 @dataclass(frozen=True)
-class How:
-    """In which way tracks are predicted, besides what the model and the genome say.
+class SweepOptions:
+    """Options of a sweep.
 
-    ensemble : None as the model's authors predict
-    stride : bp between windows, for models of one value a window; None for the model's bin width
-    trim : bins at each side of what a window predicts that are not kept
-    one_by_one : each window by itself, to check with, also where a model could share what several have in common
-    precision : of the arithmetic; what is less than float32 is for looking at
-    compiled : by torch.compile
-    skip_blacklist : leave out what the site's blacklist of the assembly touches
-    digits : significant digits kept in the bigWigs; None for all
+    ensemble : None for the one of the model's authors
+    stride : bp between windows, for models with one value per window; None for the model's bin width
+    trim : bins left out at each end of a window's predictions
+    separate_windows : compute each window by itself even if the model can share work between windows, as a check
+    precision : of the arithmetic; use less than float32 only for viewing
+    compiled : use torch.compile
+    skip_blacklist : leave out bins that touch the site's blacklist
+    digits : significant digits in the bigWigs; None for all
     batch_size : windows computed at once
     """
 
     ensemble: Ensemble | None = None
     stride: int | None = None
     trim: int = 0
-    one_by_one: bool = False
+    separate_windows: bool = False
     precision: Precision = "float32"
     compiled: bool = False
     skip_blacklist: bool = False
@@ -61,11 +61,11 @@ class How:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What predicts.
+    """The devices to predict on.
 
-    device : `auto` for all GPUs of this machine, `cpu`, `cuda:0,1`; by default the site's setting
-    cluster : the address of a Ray cluster to predict on instead; see `predict.ray.connected`
-    workers : of the cluster; by default one a GPU, or one a node where there is none
+    device : `auto` for all GPUs of this machine, `cpu`, `cuda:0,1`; default: the site's setting
+    cluster : the address of a Ray cluster to predict on instead; see `predict.ray.ray_connection`
+    workers : of the cluster; default: one per GPU, or one per node without GPUs
     """
 
     device: str | None = None
@@ -76,7 +76,7 @@ class Hardware:
 def predict_tracks(
     site: Site,
     model: str,
-    how: How = How(),
+    options: SweepOptions = SweepOptions(),
     *,
     selection: str | None = None,
     regions: Sequence[Locus] | None = None,
@@ -85,51 +85,51 @@ def predict_tracks(
     resume: bool = False,
     report: Callable[[Progress], object] = lambda progress: None,
 ) -> list[TilesetRecord]:
-    """Predict tracks over the regions (the whole genome by default) and register them, all or none.
+    """Predict tracks over regions (default: the whole genome) and register them, all or none.
 
     Parameters
     ----------
     assembly
-        By default the first of the model's that the site has.
+        Default: the model's first one that the site has.
     resume
-        Go on with what an earlier run of exactly this question left; otherwise that is thrown away.
+        Continue an earlier run of exactly the same question; otherwise its chunks are deleted.
     report
         Called after each batch.
     """
-    return Prediction(site, model, how, selection, regions, assembly, hardware).run(resume, report)
+    return Prediction(site, model, options, selection, regions, assembly, hardware).run(resume, report)
 
 
 class Prediction:
-    """Tracks that are to be predicted: everything is checked, nothing computed yet."""
+    """A prediction whose request has been checked, but not yet computed."""
 
     def __init__(
         self,
         site: Site,
         model: str,
-        how: How,
+        options: SweepOptions,
         selection: str | None = None,
         regions: Sequence[Locus] | None = None,
         assembly: str | None = None,
         hardware: Hardware = Hardware(),
     ):
         site.check_writable()
-        self.site, self.how, self.device = site, how, hardware.device or site.settings.device
+        self.site, self.options, self.device = site, options, hardware.device or site.settings.device
         self.cluster, self.workers = hardware.cluster, hardware.workers
         self.model = model
         card = registry.card(site.models, model)
-        self.card = card.at_stride(how.stride) if how.stride else card
+        self.card = card.at_stride(options.stride) if options.stride else card
         self.assembly = site.assembly(assembly_for(site, card, assembly))
-        if how.trim > (most := (self.card.n_bins(self.card.window) - 1) // 2):
+        if options.trim > (max_trim := (self.card.n_bins(self.card.window) - 1) // 2):
             raise InvalidRequest(
-                f"Trimming {how.trim:,} bins at each side leaves nothing of what {model} predicts at a time; "
-                f"trim at most {most:,}."
+                f"Trimming {options.trim:,} bins at each end leaves nothing of a window of {model}; "
+                f"trim at most {max_trim:,}."
             )
-        self.tracks = _chosen(self.card, selection)
-        self.ensemble = how.ensemble or EnsembleOptions().of(self.card)
+        self.tracks = _select_tracks(self.card, selection)
+        self.ensemble = options.ensemble or EnsembleOptions().resolve(self.card)
         self.regions = on_bins(regions or whole_genome(self.assembly), self.assembly, self.card.bin_width)
 
     def estimate(self) -> Estimate:
-        """What it will take; predicts for some seconds."""
+        """Estimate time, disk and memory; this predicts for some seconds."""
         from trackserver.sweep.estimate import estimate
 
         return estimate(self.plan, self.predictors, self.site.reference(self.assembly.name).genome, self._folder())
@@ -139,19 +139,19 @@ class Prediction:
     ) -> list[TilesetRecord]:
         """Predict, write and register the tracks, all or none; see `predict_tracks`."""
         from trackserver.sweep.chunks import Chunks
-        from trackserver.sweep.estimate import check_room
+        from trackserver.sweep.estimate import check_disk_space
         from trackserver.sweep.run import sweep
 
-        chunks = Chunks(self.site.cache / "predict" / self._place())
-        paths = [self._folder() / f"{uid(self.card, track, self.assembly.name)}.bw" for track in self.tracks]
-        with chunks.held(), self._connected():
-            chunks.begin(self.asked, resume)
-            check_room(self.plan, len(self.tracks), self._folder(), already=chunks.nbytes())
-            sweep(self.plan, chunks, self.producers(), paths, digits=self.how.digits, report=report)
+        chunks = Chunks(self.site.cache / "predict" / self._chunks_name())
+        paths = [self._folder() / f"{track_uid(self.card, track, self.assembly.name)}.bw" for track in self.tracks]
+        with chunks.lock(), self._connect():
+            chunks.start(self.question, resume)
+            check_disk_space(self.plan, len(self.tracks), self._folder(), existing_bytes=chunks.nbytes())
+            sweep(self.plan, chunks, self.producers(), paths, digits=self.options.digits, report=report)
             records = [self._record(track, path) for track, path in zip(self.tracks, paths, strict=True)]
-            kept = self.site.catalogue.put_tilesets(records)
-            chunks.forget()
-        return kept
+            stored = self.site.catalogue.put_tilesets(records)
+            chunks.delete()
+        return stored
 
     @cached_property
     def plan(self) -> Plan:
@@ -159,82 +159,84 @@ class Prediction:
 
         name, width = self.assembly.name, self.card.bin_width
         known = on_bins(self.site.reference(name).known_sequence(), self.assembly, width)
-        wanted = intersection(self.regions, known, self.assembly)
+        regions = intersection(self.regions, known, self.assembly)
         if blacklist := self._blacklist():
-            wanted = difference(wanted, on_bins(blacklist, self.assembly, width), self.assembly)
-        shares = not self.how.one_by_one and self.predictors[0].reads(self.card.window + self.card.kept)
-        along = max(1, STRETCH_BP // self.card.kept) if shares else 1
-        return Plan(self.card, self.assembly, tuple(wanted), self.how.trim, along, len(self.tracks))
+            regions = difference(regions, on_bins(blacklist, self.assembly, width), self.assembly)
+        two_windows = self.card.window + self.card.predicted_bp
+        shares = not self.options.separate_windows and self.predictors[0].accepts_length(two_windows)
+        windows_at_once = max(1, READ_BP // self.card.predicted_bp) if shares else 1
+        return Plan(self.card, self.assembly, tuple(regions), self.options.trim, windows_at_once, len(self.tracks))
 
     def _blacklist(self) -> list[Locus]:
-        if not self.how.skip_blacklist:
+        if not self.options.skip_blacklist:
             return []
         name = self.assembly.name
         regions = self.site.reference(name).regions("blacklist")
         if regions is None:
-            raise InvalidRequest(f"This site has no blacklist of {name}; set assemblies.{name}.blacklist to a BED.")
+            raise InvalidRequest(
+                f"This site has no blacklist of {name}; set assemblies.{name}.blacklist in {config.FILE} to a BED file."
+            )
         return [locus for chrom in self.assembly.chroms for locus in regions.loci(chrom)]
 
     @cached_property
     def predictors(self) -> list[Predictor]:
-        """One a device."""
+        """One per device."""
         with needing_torch():
             from trackserver.predict.engine import devices
         return [self.load(device) for device in devices("cpu" if self.cluster else self.device)]
 
     def gpu_memory(self) -> int:
-        """The most bytes of a GPU's memory that were in use so far; 0 without one."""
-        return max(predictor.most_memory() for predictor in self.predictors)
+        """Peak bytes in use so far on one GPU; 0 without a GPU."""
+        return max(predictor.peak_memory_bytes() for predictor in self.predictors)
 
     @property
     def load(self) -> Callable[[str], Predictor]:
-        """What loads the model onto a device, here or on another machine."""
-        return partial(_loaded, self.site.models, self.model, self.tracks, self.ensemble, self.how)
+        """A function that loads the model onto a device, here or on another machine."""
+        return partial(_load_predictor, self.site.models, self.model, self.tracks, self.ensemble, self.options)
 
     def producers(self) -> list[Producer]:
-        from trackserver.sweep.run import predicted
+        from trackserver.sweep.run import predict_chunks
 
         genome = self.site.reference(self.assembly.name).genome
         if self.cluster:
             from trackserver.sweep.cluster import on_cluster
 
             return [on_cluster(self.load, genome, self.plan, self.site.path, self.workers)]
-        return [partial(predicted, predictor, genome, self.plan) for predictor in self.predictors]
+        return [partial(predict_chunks, predictor, genome, self.plan) for predictor in self.predictors]
 
-    def _connected(self) -> AbstractContextManager[None]:
+    def _connect(self) -> AbstractContextManager[None]:
         if not self.cluster:
             return nullcontext()
-        from trackserver.predict.ray import connected
+        from trackserver.predict.ray import ray_connection
 
-        return connected(self.cluster)
+        return ray_connection(self.cluster)
 
     def _device_type(self) -> str:
         """`cpu` or `cuda`."""
         if not self.cluster:
             return self.predictors[0].device.type
-        from trackserver.predict.ray import share
+        from trackserver.predict.ray import allocate_workers
 
-        return share(self.workers).device
+        return allocate_workers(self.workers).device
 
     @cached_property
-    def asked(self) -> dict[str, Any]:
-        """Everything the numbers depend on, by the words errors use."""
-        how = asdict(self.how) | {"ensemble": asdict(self.ensemble)}
-        return how | {
+    def question(self) -> dict[str, Any]:
+        """Everything the numbers depend on, under names that errors use."""
+        options = asdict(self.options) | {"ensemble": asdict(self.ensemble)}
+        return options | {
             "version": __version__,
             "model": self.card.id,
             "weights_sha256": self.card.weights_sha256,
             "assembly": self.assembly.name,
             "fasta_sha256": self.site.reference(self.assembly.name).fasta_sha256(),
             "tracks": self.tracks,
-            "regions": [digest([str(region) for region in self.plan.wanted]), self.plan.along],
+            "regions": [digest([str(region) for region in self.plan.regions]), self.plan.windows_at_once],
             "device": self._device_type(),
         }
 
-    def _place(self) -> str:
-        """Of unfinished work: the same for the same tracks of the same regions."""
-        asked = [self.card.id, self.assembly.name, self.tracks, [str(region) for region in self.regions]]
-        return digest(asked)
+    def _chunks_name(self) -> str:
+        """The folder name of the chunks, which is the same for the same tracks and regions."""
+        return digest([self.card.id, self.assembly.name, self.tracks, [str(region) for region in self.regions]])
 
     def _folder(self) -> Path:
         folder = self.site.tilesets / self.card.id
@@ -242,63 +244,65 @@ class Prediction:
         return folder
 
     def _record(self, track: int, path: Path) -> TilesetRecord:
-        about = self.card.tracks[track]
-        provenance = self._provenance(about)
+        info = self.card.tracks[track]
+        provenance = self._provenance(info)
         record = check_tileset(self.site, TilesetRecord(
-            uid=path.stem, name=self._name(about), kind=PREDICTED, assembly=self.assembly.name, path=str(path),
-            assay=about.assay, biosample=about.biosample, target=about.target, strand=about.strand,
-            accession=about.accession, model=self.card.id, track_index=about.index, provenance=provenance,
+            uid=path.stem, name=self._name(info), kind=PREDICTED, assembly=self.assembly.name, path=str(path),
+            assay=info.assay, biosample=info.biosample, target=info.target, strand=info.strand,
+            accession=info.accession, model=self.card.id, track_index=info.index, provenance=provenance,
         ))  # fmt: skip
-        written = json.dumps(provenance | {"sha256": record.sha256}, indent=1, allow_nan=False)
-        write_whole(path.with_suffix(".json"), written)
+        text = json.dumps(provenance | {"sha256": record.sha256}, indent=1, allow_nan=False)
+        write_whole(path.with_suffix(".json"), text)
         return record
 
     def _name(self, track: Track) -> str:
-        """Less than full precision is said wherever the track is."""
-        return track.name if self.how.precision == "float32" else f"{track.name} ({self.how.precision})"
+        """The track's name, with the precision if that is reduced."""
+        return track.name if self.options.precision == "float32" else f"{track.name} ({self.options.precision})"
 
     def _provenance(self, track: Track) -> dict[str, Any]:
-        how = self.how
+        options = self.options
         return {
-            **provenance(self.card, self.assembly.name, self.asked["fasta_sha256"], self.ensemble),
+            **provenance(self.card, self.assembly.name, self.question["fasta_sha256"], self.ensemble),
             "track": track.index,
             **self.ensemble.options(),
             "window": self.card.window,
             "crop": self.card.crop,
-            "trim": how.trim,
+            "trim": options.trim,
             "bin_width": self.card.bin_width,
-            "windows_at_once": self.plan.along,
+            "windows_at_once": self.plan.windows_at_once,
             "regions": len(self.regions),
-            "blacklist_left_out": how.skip_blacklist,
-            "precision": how.precision,
-            "compiled": how.compiled,
-            "batch_size": how.batch_size,
-            "device": self.asked["device"],
-            "digits": how.digits,
+            "blacklist_left_out": options.skip_blacklist,
+            "precision": options.precision,
+            "compiled": options.compiled,
+            "batch_size": options.batch_size,
+            "device": self.question["device"],
+            "digits": options.digits,
         }
 
 
-def _loaded(models: Path, model: str, tracks: Sequence[int], ensemble: Ensemble, how: How, device: str) -> Predictor:
+def _load_predictor(
+    models: Path, model: str, tracks: Sequence[int], ensemble: Ensemble, options: SweepOptions, device: str
+) -> Predictor:
     from trackserver.predict.engine import load_predictor
 
     predictor = load_predictor(
-        models, model, tracks=tracks, device=device, batch_size=how.batch_size, ensemble=ensemble, stride=how.stride,
-        precision=how.precision,
+        models, model, tracks=tracks, device=device, batch_size=options.batch_size, ensemble=ensemble,
+        stride=options.stride, precision=options.precision,
     )  # fmt: skip
-    if how.compiled:
+    if options.compiled:
         predictor.compile()
     return predictor
 
 
-def _chosen(card: ModelCard, selection: str | None) -> tuple[int, ...]:
-    if selection is None and len(card.tracks) > MOST_UNASKED:
+def _select_tracks(card: ModelCard, selection: str | None) -> tuple[int, ...]:
+    if selection is None and len(card.tracks) > MAX_DEFAULT_TRACKS:
         raise InvalidRequest(
-            f"{card.title} has {len(card.tracks):,} tracks, each a file of its own: choose some with --tracks "
+            f"{card.title} has {len(card.tracks):,} tracks, and each becomes a file. Choose some with --tracks "
             "(such as assay=DNASE), or '*' for all."
         )
     return select(card, selection)
 
 
-def uid(card: ModelCard, track: int, assembly: str) -> str:
-    """`k562-t0`; where the assembly is not the model's first, `deepsea-hg38-t0`."""
+def track_uid(card: ModelCard, track: int, assembly: str) -> str:
+    """`k562-t0`; with the assembly if it is not the model's first: `deepsea-hg38-t0`."""
     return f"{card.id}-t{track}" if assembly == card.assemblies[0] else f"{card.id}-{assembly}-t{track}"

@@ -1,9 +1,8 @@
-"""Genome-wide tracks: windows in, one bigWig a track out, in chunks that survive a kill.
+"""Run a sweep: predict a plan's chunks and write one bigWig per track. A killed run can be resumed.
 
-The bins that are wanted are cut into chunks. Reading sequence, computing, and keeping what was computed go on at the
-same time, on each device a chunk of its own. A chunk's predictions are kept beside the site as one array, which counts
-once it is renamed into place; a run that is resumed computes only what is missing. The bigWigs are written from the
-chunks in order while others are computed, and appear when all are done.
+Sequence is read, chunks are computed and results are saved at the same time; each device works on its own chunk. A
+chunk's predictions are stored as one array in the site's cache, and a resumed run computes only the missing chunks. The
+bigWigs are written from the chunks in order while others are computed, and appear when all are done.
 """
 
 from __future__ import annotations
@@ -18,31 +17,31 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.bbi.writer import Add, writing
+from trackserver.bbi.writer import AddBins, write_bigwigs
 from trackserver.errors import SiteReadOnly
 from trackserver.genome.sequence import Codes, Genome
 from trackserver.predict.engine import Predictor
-from trackserver.predict.stream import ahead, merged, stream
+from trackserver.predict.stream import merge_streams, prefetch, stream
 from trackserver.sweep.chunks import Chunks
 from trackserver.sweep.plan import Plan
 from trackserver.sweep.windows import Window
 
 READ_AHEAD = 4  # batches
-AT_ONCE = 128  # bigWigs that are written at the same time: two open files and a megabyte each
+BIGWIGS_PER_PASS = 128  # written at the same time: each takes two open files and a megabyte
 
-Tick = Callable[[int, int], object]  # bins and windows that were predicted just now
-# Predicts chunks of a plan, (number, float32 (T, bins)) of each, in any order.
+Tick = Callable[[int, int], object]  # called with the bins and windows just predicted
+# Predicts chunks of a plan, given their numbers: (number, float32 (T, bins)) for each, in any order.
 Producer = Callable[[Iterable[int], Tick], Iterator[tuple[int, NDArray[np.float32]]]]
 Item = TypeVar("Item")
 
 
 class Progress(NamedTuple):
-    """How far a prediction is, of how much; what an earlier run has done is done."""
+    """Progress of a prediction, including what an earlier run has done."""
 
     bp: int
-    of_bp: int
+    total_bp: int
     windows: int
-    of_windows: int
+    total_windows: int
 
 
 # --- Predicting ------------------------------------------------------------------------------------------------------
@@ -53,43 +52,44 @@ class _Batch(NamedTuple):
     windows: list[Window]
 
 
-def predicted(
+def predict_chunks(
     predictor: Predictor, genome: Genome, plan: Plan, numbers: Iterable[int], tick: Tick = lambda bins, windows: None
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Chunks by number: float32 (T, bins), the kept bins end to end; NaN where none is wanted."""
-    # Windows that are read as one are a batch already.
-    batches = ahead(_batches(genome, plan, numbers, 1 if plan.along > 1 else predictor.batch_size), READ_AHEAD)
+    """Predict chunks: (number, float32 (T, bins)) for each, NaN outside the plan's regions."""
+    # A read of several windows is a batch already.
+    batch_size = 1 if plan.windows_at_once > 1 else predictor.batch_size
+    batches = prefetch(_batches(genome, plan, numbers, batch_size), READ_AHEAD)
     with closing(batches):
         for number, parts in groupby(stream(predictor, batches), key=lambda part: part[0].chunk):
-            kept = []
-            for batch, values in parts:
+            rows = []
+            for batch, batch_values in parts:
                 bins = [window.n_bins(plan.card.bin_width) for window in batch.windows]
-                kept += [row[:, plan.trim : plan.trim + n] for row, n in zip(values, bins, strict=True)]
+                rows += [row[:, plan.trim : plan.trim + n] for row, n in zip(batch_values, bins, strict=True)]
                 tick(sum(bins), len(bins))
-            whole = np.concatenate(kept, axis=1)
-            whole[:, ~plan.is_wanted(number)] = np.nan
-            yield number, whole
+            values = np.concatenate(rows, axis=1)
+            values[:, ~plan.mask(number)] = np.nan
+            yield number, values
 
 
 def _batches(genome: Genome, plan: Plan, numbers: Iterable[int], size: int) -> Iterator[tuple[_Batch, Codes]]:
     for number in numbers:
-        for _, same in groupby(plan.windows(number), key=lambda window: len(window.read)):
-            for windows in _by(size, same):
+        for _, same_length in groupby(plan.windows(number), key=lambda window: len(window.read)):
+            for windows in _groups(size, same_length):
                 yield _Batch(number, windows), np.stack([genome.codes(window.read) for window in windows])
 
 
-def _by(size: int, items: Iterable[Item]) -> Iterator[list[Item]]:
-    some: list[Item] = []
+def _groups(size: int, items: Iterable[Item]) -> Iterator[list[Item]]:
+    group: list[Item] = []
     for item in items:
-        some.append(item)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
-        yield some
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
-# --- Keeping and writing ---------------------------------------------------------------------------------------------
+# --- Saving and writing ----------------------------------------------------------------------------------------------
 
 
 def sweep(
@@ -101,71 +101,71 @@ def sweep(
     digits: int | None = None,
     report: Callable[[Progress], object] = lambda progress: None,
 ) -> None:
-    """Predict what a plan wants and is not kept yet, and write one bigWig a track.
+    """Predict the chunks of a plan that are missing, and write one bigWig per track.
 
     Parameters
     ----------
     producers
-        One a device; each takes the next chunk when it is done with one.
+        One per device; each takes the next chunk when it has finished one.
     paths
-        Where each track goes.
+        The bigWig of each track.
     digits
-        Significant digits to keep in the bigWigs; None for all.
+        Significant digits in the bigWigs; None for all.
     report
         Called after each batch, from any thread, one at a time.
 
     Raises
     ------
     SiteReadOnly
-        The disk is full, or cannot be written; what was computed is kept.
+        The disk is full or read-only; finished chunks are kept.
     """
     missing = [number for number in range(len(plan.chunks)) if not chunks.has(number)]
     counter = _Counter(plan, missing, report)
-    numbers = _Shared(missing)
-    made = merged([_saved(producer(numbers, counter.add), chunks) for producer in producers], len(producers))
+    numbers = _SharedIterator(missing)
+    saved = merge_streams([_save(producer(numbers, counter.add), chunks) for producer in producers], len(producers))
     try:
-        with closing(made), counter.stopping(), _files(plan, paths[:AT_ONCE], digits) as add:
-            written = 0
-            for _ in made:
-                written = _write(plan, chunks, add, slice(AT_ONCE), written)
-            _write(plan, chunks, add, slice(AT_ONCE), written)
-        for first in range(AT_ONCE, len(paths), AT_ONCE):
-            some = slice(first, first + AT_ONCE)
-            with _files(plan, paths[some], digits) as add:
-                _write(plan, chunks, add, some, 0)
+        with closing(saved), counter.stop_on_exit(), _open_bigwigs(plan, paths[:BIGWIGS_PER_PASS], digits) as add:
+            n_written = 0
+            for _ in saved:
+                n_written = _write(plan, chunks, add, slice(BIGWIGS_PER_PASS), n_written)
+            _write(plan, chunks, add, slice(BIGWIGS_PER_PASS), n_written)
+        for first in range(BIGWIGS_PER_PASS, len(paths), BIGWIGS_PER_PASS):
+            tracks = slice(first, first + BIGWIGS_PER_PASS)
+            with _open_bigwigs(plan, paths[tracks], digits) as add:
+                _write(plan, chunks, add, tracks, 0)
     except OSError as error:
         raise SiteReadOnly(
-            f"The prediction stopped: {error.strerror or error} ({error.filename or chunks.place}). "
-            "What was predicted is kept: make room, or give yourself write permission, and go on with --resume."
+            f"The prediction stopped: {error.strerror or error} ({error.filename or chunks.folder}). "
+            "Finished chunks are kept: free some space, or give yourself write permission, and continue with --resume."
         ) from error
 
 
-def _saved(made: Iterator[tuple[int, NDArray[np.float32]]], chunks: Chunks) -> Iterator[int]:
-    """Chunks as soon as they are on the disk: so much is never lost, whatever is computed meanwhile."""
-    for number, values in made:
+def _save(results: Iterator[tuple[int, NDArray[np.float32]]], chunks: Chunks) -> Iterator[int]:
+    """Save each chunk as soon as it is predicted, and yield its number."""
+    for number, values in results:
         chunks.save(number, values)
         yield number
 
 
-def _files(plan: Plan, paths: Sequence[Path], digits: int | None) -> AbstractContextManager[Add]:
-    return writing(paths, plan.assembly.chromsizes, plan.card.bin_width, digits=digits)
+def _open_bigwigs(plan: Plan, paths: Sequence[Path], digits: int | None) -> AbstractContextManager[AddBins]:
+    return write_bigwigs(paths, plan.assembly.chromsizes, plan.card.bin_width, digits=digits)
 
 
-def _write(plan: Plan, chunks: Chunks, add: Add, tracks: slice, first: int) -> int:
-    """Write the chunks from `first` on that are there, in order; returns the next."""
+def _write(plan: Plan, chunks: Chunks, add: AddBins, tracks: slice, first: int) -> int:
+    """Write the finished chunks from `first` on, in order; returns the first chunk that is missing."""
     width = plan.card.bin_width
     while first < len(plan.chunks) and chunks.has(first):
-        values, begin = chunks.load(first)[tracks], 0
+        values, start = chunks.load(first)[tracks], 0
         for piece in plan.chunks[first]:
-            end = begin - (-len(piece) // width)
-            add(piece.chrom, piece.start, values[:, begin:end])
-            begin = end
+            end = start - (-len(piece) // width)
+            add(piece.chrom, piece.start, values[:, start:end])
+            start = end
         first += 1
     return first
 
 
-class _Shared(Iterator[int]):
-    """Numbers that several threads take, each once."""
+class _SharedIterator(Iterator[int]):
+    """Numbers for several threads; each number is taken once."""
 
     def __init__(self, numbers: Iterable[int]):
         self._numbers, self._lock = iter(numbers), threading.Lock()
@@ -180,15 +180,15 @@ class _Stopped(Exception):
 
 
 class _Counter:
-    """What several threads have predicted, until they are to stop."""
+    """Counts what several threads have predicted, and stops them."""
 
     def __init__(self, plan: Plan, missing: Sequence[int], report: Callable[[Progress], object]):
-        left = [plan.amount(number) for number in missing]
-        whole = [plan.amount(number) for number in range(len(plan.chunks))]
-        self._bins, self._windows = (sum(of) for of in zip((0, 0), *whole, strict=True))
+        missing_sizes = [plan.chunk_size(number) for number in missing]
+        sizes = [plan.chunk_size(number) for number in range(len(plan.chunks))]
+        self._bins, self._windows = (sum(column) for column in zip((0, 0), *sizes, strict=True))
         self._total = (self._bins, self._windows)
-        self._bins -= sum(bins for bins, _ in left)
-        self._windows -= sum(windows for _, windows in left)
+        self._bins -= sum(bins for bins, _ in missing_sizes)
+        self._windows -= sum(windows for _, windows in missing_sizes)
         self._width, self._report, self._lock, self._stopped = plan.card.bin_width, report, threading.Lock(), False
         self.add(0, 0)
 
@@ -197,12 +197,12 @@ class _Counter:
             raise _Stopped
         with self._lock:
             self._bins, self._windows = self._bins + bins, self._windows + windows
-            of_bins, of_windows = self._total
-            self._report(Progress(self._bins * self._width, of_bins * self._width, self._windows, of_windows))
+            total_bins, total_windows = self._total
+            self._report(Progress(self._bins * self._width, total_bins * self._width, self._windows, total_windows))
 
     @contextmanager
-    def stopping(self) -> Iterator[None]:
-        """After what is done inside, whatever comes of it, nobody counts any more."""
+    def stop_on_exit(self) -> Iterator[None]:
+        """Stop all threads when the block exits."""
         try:
             yield
         finally:

@@ -1,7 +1,7 @@
-"""How windows tile a genome: every bin of the chosen regions is predicted once, from a window that sees around it.
+"""Tile a genome with windows, so that every bin of the regions is predicted once, with context on both sides.
 
-Regions here are sorted in the assembly's order and disjoint; those "on bins" start where a bin does, and end where one
-does or with their chromosome.
+Regions are sorted in the assembly's order and disjoint. Regions "on bins" start at the start of a bin, and end at the
+end of a bin or of their chromosome.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from trackserver.models.card import ModelCard
 
 @dataclass(frozen=True)
 class Window:
-    """`read` is what the model is shown (it may reach past the chromosome), `keep` what is taken of its output: the
-    first bins of it.
+    """A model's input, and the part of its output that is kept.
 
-    `keep` starts on the chromosome's bin grid; its last bin may reach past the chromosome's end.
+    read : the input; it may reach past the chromosome's ends
+    keep : the kept part, the first bins of the output; its last bin may reach past the chromosome's end
     """
 
     read: Locus
@@ -30,9 +30,9 @@ class Window:
 
 
 def tile(
-    regions: Iterable[Locus], card: ModelCard, assembly: Assembly, *, trim: int = 0, along: int = 1
+    regions: Iterable[Locus], card: ModelCard, assembly: Assembly, *, trim: int = 0, windows_at_once: int = 1
 ) -> Iterator[Window]:
-    """Windows whose kept bins cover each region exactly once, in order.
+    """Tile regions with windows whose kept bins cover each region exactly once, in order.
 
     Windows have the model's length, less on a chromosome that is shorter than that where the model allows it. The
     kept stretches of a region follow each other without gap or overlap; `card.crop` bp at each side of a window are
@@ -41,17 +41,18 @@ def tile(
     Parameters
     ----------
     trim
-        Bins at each side of what a window predicts that are not kept either; fewer than half of them.
-    along
-        Windows that are read as one, `card.kept` bp apart, by a model that can; at a region's end fewer.
+        Further bins left out at each end of a window's predictions; fewer than half of them.
+    windows_at_once
+        Windows that are read as one, `card.predicted_bp` bp apart, by a model that can; at a region's end fewer.
     """
     lost = card.crop + trim * card.bin_width
     for region in regions:
-        length = card.window_on(assembly.chromsizes[region.chrom], trim)
+        length = card.window_length(assembly.chromsizes[region.chrom], trim)
         start = region.start
         while start < region.end:
-            more = min(along, -(-(region.end - start + 2 * lost - length) // card.kept) + 1) if along > 1 else 1
-            read = length + (max(more, 1) - 1) * card.kept
+            needed = -(-(region.end - start + 2 * lost - length) // card.predicted_bp) + 1
+            more = min(windows_at_once, needed) if windows_at_once > 1 else 1
+            read = length + (max(more, 1) - 1) * card.predicted_bp
             keep = Locus(region.chrom, start, min(start + read - 2 * lost, region.end))
             yield Window(Locus(region.chrom, start - lost, start - lost + read), keep)
             start = keep.end

@@ -1,1 +1,1 @@
-"""Numbers at a place, in the form HiGlass asks for."""
+"""Tiles and tileset descriptions in the form that HiGlass requests."""

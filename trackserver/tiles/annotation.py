@@ -1,4 +1,4 @@
-"""Genes and chromosome names as tiles."""
+"""Tiles of genes, and the tileset of chromosome names."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from trackserver.tiles.grid import Grid
 from trackserver.tiles.intervals import Intervals
 from trackserver.tiles.tileset import TileId, check_on_grid, pyramid_info
 
-MOST_GENES_A_TILE = 60
+MAX_GENES_PER_TILE = 60
 
 
 class GenesTileset:
-    """Gene models; where a tile holds more than the client can draw, the most important are kept, always the same."""
+    """Gene models. A tile with more genes than the client can draw shows the most important, always the same ones."""
 
     def __init__(self, genes: Genes, grid: Grid, name: str):
         self.genes, self.grid, self.name = list(genes), grid, name
@@ -31,18 +31,21 @@ class GenesTileset:
     def tile(self, tile: TileId) -> list[dict[str, Any]]:
         check_on_grid(self.grid, tile)
         edges = self.grid.edges(tile.zoom, tile.x)
-        rows = self._intervals.within(int(edges[0]), int(edges[-1]), MOST_GENES_A_TILE)
-        shown = rows[np.argsort(self._intervals.ranks[rows])]
-        return [gene_entry(self.genes[row], self.grid.assembly) for row in shown.tolist()]
+        rows = self._intervals.overlapping(int(edges[0]), int(edges[-1]), MAX_GENES_PER_TILE)
+        by_rank = rows[np.argsort(self._intervals.ranks[rows])]
+        return [gene_entry(self.genes[row], self.grid.assembly) for row in by_rank.tolist()]
 
 
 def importance(gene: Gene) -> int:
-    """Coding genes before others, longer before shorter: what a reader looks for first when zoomed out."""
+    """Rank coding genes before others, and long genes before short ones."""
     return len(gene.locus) + (10_000_000 if gene.coding else 0)
 
 
 def gene_entry(gene: Gene, assembly: Assembly) -> dict[str, Any]:
-    """A gene in the fourteen fields that HiGlass's gene track reads; fields are chromosome positions, x is absolute."""
+    """Return a gene as HiGlass' gene track reads it, with fourteen fields.
+
+    The fields have positions on the chromosome; xStart and xEnd are absolute.
+    """
     offset = assembly.offsets[gene.locus.chrom]
     fields = [
         gene.locus.chrom, gene.locus.start, gene.locus.end, gene.name, importance(gene), gene.strand,
@@ -63,7 +66,7 @@ def gene_entry(gene: Gene, assembly: Assembly) -> dict[str, Any]:
 
 
 class ChromSizesTileset:
-    """An assembly's chromosomes: a description only, HiGlass asks for no tiles."""
+    """An assembly's chromosomes; only a description, because HiGlass requests no tiles of them."""
 
     def __init__(self, assembly: Assembly):
         self.assembly = assembly

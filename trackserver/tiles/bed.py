@@ -1,4 +1,4 @@
-"""BED files and their kin (narrowPeak, broadPeak, gappedPeak) as tiles, held in memory.
+"""Tiles of BED files and related formats (narrowPeak, broadPeak, gappedPeak), which are held in memory.
 
 Format: https://samtools.github.io/hts-specs/BEDv1.pdf; peaks as ENCODE writes them.
 """
@@ -6,6 +6,7 @@ Format: https://samtools.github.io/hts-specs/BEDv1.pdf; peaks as ENCODE writes t
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -20,19 +21,19 @@ from numpy.typing import NDArray
 from trackserver.errors import FileChanged, UnreadableFile, listing
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.chrom_names import Chromosomes
-from trackserver.genome.gzip_text import opened
+from trackserver.genome.gzip_text import open_text
 from trackserver.genome.regions import covered_bases
 from trackserver.sources.source import identity_at
 from trackserver.tiles.grid import Grid
 from trackserver.tiles.intervals import Intervals
 from trackserver.tiles.tileset import TileId, check_on_grid, pyramid_info
 
-MOST_ROWS = 3_000_000  # 40 bytes each, and the text packed
-MOST_ENTRIES_A_TILE = 200
-PIECE = 1 << 16  # bytes of text read, and kept packed, together
+MAX_ROWS = 3_000_000  # each takes 40 bytes, plus the compressed text
+MAX_ENTRIES_PER_TILE = 200
+PIECE_BYTES = 1 << 16  # text is read and compressed in pieces of this size
 
 _BED12 = "chrom start end name score strand thickStart thickEnd itemRgb blockCount blockSizes blockStarts"
-HEADERS = {
+COLUMNS_BY_FORMAT = {
     "narrowpeak": "chrom start end name score strand signalValue pValue qValue peak",
     "broadpeak": "chrom start end name score strand signalValue pValue qValue",
     "gappedpeak": f"{_BED12} signalValue pValue qValue",
@@ -47,16 +48,17 @@ _log = logging.getLogger(__name__)
 
 
 class BedTileset:
-    """Intervals of a BED; where a tile holds more than can be drawn, the most important are kept, always the same.
+    """Intervals of a BED. A tile with too many intervals to draw shows the most important, always the same ones.
 
-    An interval is as important as its score, where scores differ, else as it is long.
+    Intervals are ranked by score if the scores differ, and otherwise by length.
     """
 
-    def __init__(self, path: Path, grid: Grid, name: str):
+    def __init__(self, path: str | os.PathLike[str], grid: Grid, name: str):
         self.grid, self.name = grid, name
         self.bed = read_bed(path, grid.assembly)
-        kind = next((kind for kind in HEADERS if kind in path.name.lower()), "bed")
-        self.header = "\t".join(HEADERS[kind].split()[: self.bed.n_columns])
+        lower_name = Path(path).name.lower()
+        bed_format = next((bed_format for bed_format in COLUMNS_BY_FORMAT if bed_format in lower_name), "bed")
+        self.header = "\t".join(COLUMNS_BY_FORMAT[bed_format].split()[: self.bed.n_columns])
 
     def info(self) -> dict[str, Any]:
         return {**pyramid_info(self.grid, name=self.name, datatype="bedlike"), "header": self.header}
@@ -64,9 +66,9 @@ class BedTileset:
     def tile(self, tile: TileId) -> list[dict[str, Any]]:
         check_on_grid(self.grid, tile)
         edges = self.grid.edges(tile.zoom, tile.x)
-        rows = self.bed.intervals.within(int(edges[0]), int(edges[-1]), MOST_ENTRIES_A_TILE)
+        rows = self.bed.intervals.overlapping(int(edges[0]), int(edges[-1]), MAX_ENTRIES_PER_TILE)
         return [
-            entry(f"{piece}-{begin}", line.split("\t"), importance, self.grid.assembly)
+            bedlike_entry(f"{piece}-{begin}", line.split("\t"), importance, self.grid.assembly)
             for line, piece, begin, importance in zip(
                 self.bed.lines(rows),
                 self.bed.pieces[rows].tolist(),
@@ -76,16 +78,19 @@ class BedTileset:
             )
         ]
 
-    def covered(self, chrom: str, edges: Integers) -> Integers:
-        """(len(edges) - 1,) how many bases between neighbouring places of a chromosome the intervals cover."""
-        held = self.bed.intervals
-        places = edges + self.grid.assembly.offsets[chrom]
-        rows = held.within(int(places[0]), int(places[-1]), len(held.starts))
-        return covered_bases(held.starts[rows], held.ends[rows], places)
+    def covered_bases(self, chrom: str, edges: Integers) -> Integers:
+        """Count the covered bases between neighbouring positions of a chromosome, (len(edges) - 1,)."""
+        intervals = self.bed.intervals
+        absolute = edges + self.grid.assembly.offsets[chrom]
+        rows = intervals.overlapping(int(absolute[0]), int(absolute[-1]), len(intervals.starts))
+        return covered_bases(intervals.starts[rows], intervals.ends[rows], absolute)
 
 
-def entry(uid: str, fields: list[str], importance: float, assembly: Assembly) -> dict[str, Any]:
-    """A line of a BED as HiGlass's bedlike track reads it; fields are chromosome positions, x is absolute."""
+def bedlike_entry(uid: str, fields: list[str], importance: float, assembly: Assembly) -> dict[str, Any]:
+    """Return a BED line as HiGlass' bedlike track reads it.
+
+    The fields have positions on the chromosome; xStart and xEnd are absolute.
+    """
     chrom = assembly.resolve(fields[0])
     offset = assembly.offsets[chrom]
     return {
@@ -93,7 +98,7 @@ def entry(uid: str, fields: list[str], importance: float, assembly: Assembly) ->
         "xStart": offset + int(fields[1]),
         "xEnd": offset + int(fields[2]),
         "chrOffset": offset,
-        # The client puts a random number in the place of a 0.
+        # The client replaces 0 by a random number.
         "importance": importance or 1e-9,
         "fields": [chrom, *fields[1:]],
         "strand": fields[5] if len(fields) > 5 and fields[5] in "+-" else ".",
@@ -103,11 +108,11 @@ def entry(uid: str, fields: list[str], importance: float, assembly: Assembly) ->
 
 @dataclass(frozen=True)
 class Bed:
-    """A BED's rows, sorted by start.
+    """The rows of a BED, sorted by start.
 
-    pieces, begins : where a row's line is: in which piece of text, from which byte on
-    texts : the pieces, packed
-    left_out : how many lines lie on each chromosome that the assembly lacks
+    pieces, begins : the piece of text with a row's line, and the line's first byte in it
+    texts : the compressed pieces of text
+    left_out : the number of lines on each chromosome that the assembly lacks
     """
 
     n_columns: int
@@ -120,56 +125,59 @@ class Bed:
 
     def lines(self, rows: Integers) -> list[str]:
         texts = {piece: isal_zlib.decompress(self.texts[piece]) for piece in set(self.pieces[rows].tolist())}
-        found = []
+        lines = []
         for piece, begin in zip(self.pieces[rows].tolist(), self.begins[rows].tolist(), strict=True):
             line = texts[piece][begin : texts[piece].index(b"\n", begin)]
-            found.append(line.rstrip(b"\r").decode("utf-8", "replace"))
-        return found
+            lines.append(line.rstrip(b"\r").decode("utf-8", "replace"))
+        return lines
 
 
-def read_bed(path: Path, assembly: Assembly) -> Bed:
-    """All rows on the assembly's chromosomes.
+def read_bed(path: str | os.PathLike[str], assembly: Assembly) -> Bed:
+    """Read all rows on the assembly's chromosomes.
 
     Raises
     ------
     UnreadableFile
-        A line, which is named, is no BED or lies beyond its chromosome; or the file is damaged, or too long.
+        A line is not BED or lies beyond its chromosome (the error gives its number), or the file is damaged or too
+        long.
     ChromosomesDoNotFit
-        None of its chromosomes is the assembly's.
+        The file has no chromosome of the assembly.
     """
+    path = Path(path)
     reader = _Reader(path.name, assembly)
     rows, texts = [], []
-    with opened(path) as file:
+    with open_text(path) as file:
         before = identity_at(path)
-        for text in _texts(file, path.name):
+        for text in _read_pieces(file, path.name):
             tabbed = reader.with_tabs(text)
             rows.append(reader.rows(tabbed))
             texts.append(isal_zlib.compress(tabbed, 1))
     if identity_at(path) != before:
         raise FileChanged(path.name)
     if not reader.chroms:
-        raise UnreadableFile(f"{path.name} holds no intervals.")
+        raise UnreadableFile(f"{path.name} has no intervals.")
     reader.chroms.check(path.name)
-    return _sorted(rows, texts, reader)
+    return _sort(rows, texts, reader)
 
 
-def check_bed(path: Path, assembly: Assembly) -> None:
-    """Read all of a BED; what it has on chromosomes that the assembly lacks is left out, and said."""
+def check_bed(path: str | os.PathLike[str], assembly: Assembly) -> None:
+    """Read a whole BED, and log a warning if it has lines on chromosomes that the assembly lacks."""
     left_out = read_bed(path, assembly).left_out
+    chroms = listing(name for name, _ in left_out.most_common())
     if left_out:
         _log.warning(
-            "%s: %s lines lie on chromosomes that %s lacks (%s); they are left out.",
-            path.name, f"{left_out.total():,}", assembly.name, listing(name for name, _ in left_out.most_common()),
+            "%s: %s lines are left out, because %s lacks their chromosomes (%s).",
+            Path(path).name, f"{left_out.total():,}", assembly.name, chroms,
         )  # fmt: skip
 
 
-def _texts(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """The file in pieces of whole lines."""
-    while piece := file.read(PIECE):
-        piece += file.readline(PIECE)
+def _read_pieces(file: IO[bytes], name: str) -> Iterator[bytes]:
+    """Read a file in pieces of whole lines."""
+    while piece := file.read(PIECE_BYTES):
+        piece += file.readline(PIECE_BYTES)
         if not piece.endswith(b"\n"):
             if file.read(1):
-                raise UnreadableFile(f"{name} is no BED: it has a line of more than {PIECE:,} bytes.")
+                raise UnreadableFile(f"{name} is not a BED: it has a line of more than {PIECE_BYTES:,} bytes.")
             piece += b"\n"
         yield piece
 
@@ -184,19 +192,19 @@ class _Rows(NamedTuple):
 
 
 class _Reader:
-    """Reads a file's pieces, one after the other."""
+    """Parses the pieces of a file, one after the other."""
 
     def __init__(self, name: str, assembly: Assembly):
         self.name, self.assembly, self.chroms = name, assembly, Chromosomes(assembly)
         self.n_columns = self.n_lines = self.n_rows = 0
         self.left_out: Counter[str] = Counter()
-        self._spaces: bool | None = None
+        self._has_spaces: bool | None = None
 
     def with_tabs(self, text: bytes) -> bytes:
-        """The same text with tabs between its columns, where the file's first line of data has spaces."""
-        if self._spaces is None and (first := _FIRST.search(text)):
-            self._spaces = b"\t" not in first[0]
-        return re.sub(rb"[ \t]+", b"\t", text) if self._spaces else text
+        """Replace the spaces between columns by tabs, if the first data line of the file has no tabs."""
+        if self._has_spaces is None and (first := _FIRST_LINE.search(text)):
+            self._has_spaces = b"\t" not in first[0]
+        return re.sub(rb"[ \t]+", b"\t", text) if self._has_spaces else text
 
     def rows(self, text: bytes) -> _Rows:
         data = np.frombuffer(text, np.uint8)
@@ -205,60 +213,62 @@ class _Reader:
         numbers = self.n_lines + 1 + np.arange(len(begins))
         self.n_lines += len(begins)
         stops = stops - ((stops > begins) & (data[stops - 1] == ord("\r")))
-        kept = (stops > begins) & (data[begins] != ord("#"))
+        is_row = (stops > begins) & (data[begins] != ord("#"))
         for line in np.flatnonzero(np.isin(data[begins], (ord("t"), ord("b")))).tolist():
-            kept[line] &= not _HEADING.match(text, begins[line])
-        return self._rows(data, begins[kept], stops[kept], numbers[kept])
+            is_row[line] &= not _HEADER_LINE.match(text, begins[line])
+        return self._rows(data, begins[is_row], stops[is_row], numbers[is_row])
 
     def _rows(self, data: Bytes, begins: Integers, stops: Integers, numbers: Integers) -> _Rows:
         if not len(begins):
             return _Rows(begins, begins, begins.astype(np.float64), begins)
-        columns, widths = _columns(data, begins, stops)
-        starts, start_good = _whole(data, *columns[1])
-        ends, end_good = _whole(data, *columns[2])
-        self._refuse(~(start_good & end_good), numbers, "it should read: chromosome, start and end, between tabs")
-        self._refuse(starts > ends, numbers, "it ends before it starts")
-        offsets, sizes = self._places(data, *columns[0])
-        here = sizes > 0
-        self._refuse(
-            here & (ends > sizes), numbers,
-            f"it ends beyond its chromosome in {self.assembly.name}; was it made on another assembly?",
+        columns, widths = _split_columns(data, begins, stops)
+        starts, is_start = _parse_integers(data, *columns[1])
+        ends, is_end = _parse_integers(data, *columns[2])
+        self._check(~(is_start & is_end), numbers, "it should have chromosome, start and end, separated by tabs")
+        self._check(starts > ends, numbers, "it ends before it starts")
+        offsets, sizes = self._chromosomes(data, *columns[0])
+        on_assembly = sizes > 0
+        self._check(
+            on_assembly & (ends > sizes), numbers,
+            f"it ends beyond its chromosome in {self.assembly.name}; was it made with another assembly?",
         )  # fmt: skip
-        scores = _scores(data, *columns[4]) if (widths > 4).any() else np.zeros(len(begins))
+        scores = _parse_scores(data, *columns[4]) if (widths > 4).any() else np.zeros(len(begins))
         self.n_columns = max(self.n_columns, int(widths.max()))
-        self.n_rows += int(here.sum())
-        if self.n_rows > MOST_ROWS:
+        self.n_rows += int(on_assembly.sum())
+        if self.n_rows > MAX_ROWS:
             raise UnreadableFile(
-                f"{self.name} has more than {MOST_ROWS:,} lines, too many to hold; sort it (sort -k1,1 -k2,2n), "
-                "make it a bigBed with UCSC's bedToBigBed, and add that."
+                f"{self.name} has more than {MAX_ROWS:,} lines, too many to hold in memory; sort it "
+                "(sort -k1,1 -k2,2n), convert it to bigBed with UCSC's bedToBigBed, and add the bigBed."
             )
-        return _Rows((starts + offsets)[here], (ends + offsets)[here], scores[here], begins[here])
+        return _Rows(
+            (starts + offsets)[on_assembly], (ends + offsets)[on_assembly], scores[on_assembly], begins[on_assembly]
+        )
 
-    def _refuse(self, bad: NDArray[np.bool_], numbers: Integers, why: str) -> None:
-        if bad.any():
-            raise UnreadableFile(f"{self.name}, line {numbers[np.argmax(bad)]}: {why}.")
+    def _check(self, is_bad: NDArray[np.bool_], numbers: Integers, problem: str) -> None:
+        if is_bad.any():
+            raise UnreadableFile(f"{self.name}, line {numbers[np.argmax(is_bad)]}: {problem}.")
 
-    def _places(self, data: Bytes, begins: Integers, stops: Integers) -> tuple[Integers, Integers]:
-        """Offset and size of each line's chromosome; neighbours mostly share theirs, so each run is looked up once."""
+    def _chromosomes(self, data: Bytes, begins: Integers, stops: Integers) -> tuple[Integers, Integers]:
+        """Return offset and size of each line's chromosome; each run of lines on one chromosome is looked up once."""
         letters = data[np.minimum(begins[:, None] + np.arange((stops - begins).max()), len(data) - 1)]
         letters[begins[:, None] + np.arange(letters.shape[1]) >= stops[:, None]] = 0
         changes = np.concatenate(([True], (letters[1:] != letters[:-1]).any(axis=1)))
         run = np.cumsum(changes) - 1
         heads = np.flatnonzero(changes)
-        found = [self.chroms[data[begins[head] : stops[head]].tobytes()] for head in heads]
-        for (name, size), n_lines in zip(found, np.bincount(run).tolist(), strict=True):
+        chroms = [self.chroms[data[begins[head] : stops[head]].tobytes()] for head in heads]
+        for (name, size), n_lines in zip(chroms, np.bincount(run).tolist(), strict=True):
             if not size:
                 self.left_out[name] += n_lines
-        offsets = np.array([self.assembly.offsets.get(name, 0) for name, _ in found])
-        return offsets[run], np.array([size for _, size in found])[run]
+        offsets = np.array([self.assembly.offsets.get(name, 0) for name, _ in chroms])
+        return offsets[run], np.array([size for _, size in chroms])[run]
 
 
-_FIRST = re.compile(rb"^(?!#|track\s|browser\s)[^\r\n]*\S[^\r\n]*", re.MULTILINE)
-_HEADING = re.compile(rb"(track|browser)\s")
+_FIRST_LINE = re.compile(rb"^(?!#|track\s|browser\s)[^\r\n]*\S[^\r\n]*", re.MULTILINE)
+_HEADER_LINE = re.compile(rb"(track|browser)\s")
 
 
-def _columns(data: Bytes, begins: Integers, stops: Integers) -> tuple[list[tuple[Integers, Integers]], Integers]:
-    """Where the first five columns of each line begin and stop, and how many it has."""
+def _split_columns(data: Bytes, begins: Integers, stops: Integers) -> tuple[list[tuple[Integers, Integers]], Integers]:
+    """Return where the first five columns of each line begin and stop, and the number of columns of each line."""
     tabs = np.flatnonzero(data == ord("\t"))
     first = np.searchsorted(tabs, begins)
     widths = np.searchsorted(tabs, stops) - first + 1
@@ -267,23 +277,23 @@ def _columns(data: Bytes, begins: Integers, stops: Integers) -> tuple[list[tuple
     return list(zip([begins, *(end + 1 for end in ends)], ends, strict=False)), widths
 
 
-def _whole(data: Bytes, begins: Integers, stops: Integers) -> tuple[Integers, NDArray[np.bool_]]:
-    """Columns of digits as numbers, and whether they are."""
+def _parse_integers(data: Bytes, begins: Integers, stops: Integers) -> tuple[Integers, NDArray[np.bool_]]:
+    """Parse a column of integers; returns the values, and whether each one is an integer."""
     lengths = stops - begins
-    values, good = np.zeros(len(begins), np.int64), (lengths > 0) & (lengths < 12)
-    for place in range(int(min(lengths.max(), 11))):
-        inside = place < lengths
-        digits = data[np.minimum(begins + place, len(data) - 1)] - np.uint8(ord("0"))  # a byte before 0 wraps around
-        good &= ~inside | (digits < 10)
+    values, is_integer = np.zeros(len(begins), np.int64), (lengths > 0) & (lengths < 12)
+    for i in range(int(min(lengths.max(), 11))):
+        inside = i < lengths
+        digits = data[np.minimum(begins + i, len(data) - 1)] - np.uint8(ord("0"))  # bytes below "0" wrap around
+        is_integer &= ~inside | (digits < 10)
         values = np.where(inside, values * 10 + digits, values)
-    return values, good
+    return values, is_integer
 
 
-def _scores(data: Bytes, begins: Integers, stops: Integers) -> Floats:
-    """The column of scores; what is no number counts 0."""
-    whole, good = _whole(data, begins, stops)
-    scores = np.where(good, whole, 0).astype(np.float64)
-    for row in np.flatnonzero(~good & (stops > begins)).tolist():
+def _parse_scores(data: Bytes, begins: Integers, stops: Integers) -> Floats:
+    """Parse the column of scores; anything that is not a finite number counts as 0."""
+    integers, is_integer = _parse_integers(data, begins, stops)
+    scores = np.where(is_integer, integers, 0).astype(np.float64)
+    for row in np.flatnonzero(~is_integer & (stops > begins)).tolist():
         try:
             scores[row] = float(data[begins[row] : stops[row]].tobytes())
         except ValueError:
@@ -291,7 +301,7 @@ def _scores(data: Bytes, begins: Integers, stops: Integers) -> Floats:
     return np.where(np.isfinite(scores), scores, 0.0)
 
 
-def _sorted(rows: list[_Rows], texts: list[bytes], reader: _Reader) -> Bed:
+def _sort(rows: list[_Rows], texts: list[bytes], reader: _Reader) -> Bed:
     starts, ends, scores, begins = (np.concatenate(columns) for columns in zip(*rows, strict=True))
     pieces = np.repeat(np.arange(len(rows)), [len(part.starts) for part in rows])
     importance = (scores if np.ptp(scores) else ends - starts).astype(np.float32)

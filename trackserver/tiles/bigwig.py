@@ -1,10 +1,10 @@
-"""bigWig files as tiles."""
+"""Tiles of bigWig files."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,24 +22,24 @@ from trackserver.tiles import wire
 from trackserver.tiles.grid import TILE_SIZE, Grid
 from trackserver.tiles.tileset import TileId, aggregation_of, check_on_grid, vector_info
 
-WHOLE = 64  # blocks a level may have to be kept in one piece: 1 to 2 MB
+MAX_WHOLE_BLOCKS = 64  # a level with up to this many blocks, 1 to 2 MB, is cached as a whole
 
 
 warm_up = kernels.warm_up
 
 
 class BigWigTileset:
-    """A bigWig over the assembly's absolute grid: mean, min, max or std of each bin's covered bases.
+    """A bigWig on the assembly's absolute grid: mean, min, max or std over the covered bases of each bin.
 
-    Where a bin is narrower than twice the file's first zoom level, the value is exact. Above, it is taken from the
-    coarsest zoom level whose summaries are at most half a bin wide. Only the two summaries that the bin's edges cut
-    are shared out by overlap. With `cut` covered bases in these two and `whole` in those inside, a mean is off by at
-    most min(1, 2 cut / (cut + whole)) of the range of values around; where all bases are covered that is
-    2 reduction / bin_width. A minimum or maximum may be one of a base up to `reduction` bp beyond the edge, and a bin
-    of no base of its own may show a neighbour's. Zoom levels are float32 sums.
+    A value is exact if its bin is narrower than twice the file's first zoom level. Otherwise it is computed from the
+    coarsest zoom level whose summaries are at most half a bin wide. The two summaries that contain the bin's edges are
+    divided in proportion to their overlap. With `cut` covered bases in these two and `inside` in the others, the error
+    of a mean is at most min(1, 2 cut / (cut + inside)) of the local range of values; if all bases are covered, that is
+    2 reduction / bin_width. A minimum or maximum may come from a base up to `reduction` bp beyond the edge, and a bin
+    without covered bases may show a neighbour's value. The sums of zoom levels are float32.
     """
 
-    def __init__(self, file: Path | Source, grid: Grid, name: str, cache: ByteCache | None = None):
+    def __init__(self, file: str | os.PathLike[str] | Source, grid: Grid, name: str, cache: ByteCache | None = None):
         self.grid, self.name = grid, name
         self.bbi = open_bigwig(file, cache)
 
@@ -55,9 +55,9 @@ class BigWigTileset:
         return wire.dense(values)
 
     def means(self, locus: Locus, bin_width: int) -> NDArray[np.float64]:
-        """(bins,) the mean over the covered bases of each bin from the locus's start on; exact at every width.
+        """Return the mean over the covered bases of each bin from the locus's start on, (bins,); exact at any width.
 
-        The last bin may reach beyond the locus, never beyond the chromosome. NaN where nothing is covered.
+        The last bin may extend beyond the locus, but not beyond the chromosome. A bin without covered bases is NaN.
         """
         n_bins = -(-len(locus) // bin_width)
         chrom = self._own.get(locus.chrom)
@@ -68,11 +68,11 @@ class BigWigTileset:
         return np.asarray(means(totals))
 
     def _bins(self, mode: str, level: Zoom | None, origin: int, width: int) -> NDArray[np.float64]:
-        """(TILE_SIZE,) from `origin` on; NaN where nothing is covered."""
+        """Return the values of the bins from `origin` on, (TILE_SIZE,); NaN for a bin without covered bases."""
         blocks = self._blocks(level, origin, origin + TILE_SIZE * width)
         if mode in ("min", "max"):
-            found = extremes(blocks, self._axis, origin, width, TILE_SIZE)
-            return np.where(np.isinf(found), np.nan, found)[LOW if mode == "min" else HIGH]
+            low_and_high = extremes(blocks, self._axis, origin, width, TILE_SIZE)
+            return np.where(np.isinf(low_and_high), np.nan, low_and_high)[LOW if mode == "min" else HIGH]
         totals = sums(blocks, self._axis, origin, width, TILE_SIZE)
         mean = means(totals)
         if mode == "mean":
@@ -80,20 +80,20 @@ class BigWigTileset:
         return np.sqrt(np.maximum(means(totals[[COVERED, SQUARES]]) - mean**2, 0))
 
     def _blocks(self, level: Zoom | None, start: int, end: int) -> Iterable[Block]:
-        """What the file holds between two places of the absolute axis, or more.
+        """Return the blocks that overlap an interval of the absolute axis, and perhaps others.
 
-        A coarse level is kept from end to end: tiles of whole chromosomes would gather it from everywhere each time.
+        A coarse level is cached as a whole, because tiles of whole chromosomes need blocks from all over the file.
         """
-        if level and 0 < self.bbi.n_blocks(level) <= WHOLE:
+        if level and 0 < self.bbi.n_blocks(level) <= MAX_WHOLE_BLOCKS:
             key = self.bbi.source.identity, level.data_at, "whole"
-            return [self.bbi.cache.get(key, lambda: self._whole(level))]
-        return self.bbi.touching(level, [
+            return [self.bbi.cache.get_or_make(key, lambda: self._read_whole(level))]
+        return self.bbi.blocks_overlapping(level, [
             (chrom, segment.locus.start, segment.locus.end)
             for segment in self.grid.assembly.segments(start, end)
             if (chrom := self._own.get(segment.locus.chrom))
         ])  # fmt: skip
 
-    def _whole(self, level: Zoom) -> tuple[Block, int]:
+    def _read_whole(self, level: Zoom) -> tuple[Block, int]:
         whole = self.bbi.whole(level)
         return whole, whole.words.nbytes
 

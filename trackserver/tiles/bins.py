@@ -1,4 +1,4 @@
-"""Arrays of an effect (REF, ALT, Δ) as tiles."""
+"""Tiles of arrays in memory, such as the REF, ALT and Δ of an effect."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from trackserver.tiles.tileset import TileId, aggregation_of, check_on_grid, vec
 
 
 class ArrayTileset:
-    """One row of predicted bins over a locus; outside the locus nothing was computed, so tiles hold NaN there.
+    """One row of predicted bins over a locus; tiles have NaN outside the locus, where nothing was computed.
 
-    `values` float32 (bins,), each `bin_width` bp wide from `origin` on; the first and the last may reach beyond the
-    locus.
+    `values` float32 (bins,), each `bin_width` bp wide from `origin` on; the first and the last bin may extend beyond
+    the locus.
     """
 
     def __init__(self, values: NDArray[np.float32], locus: Locus, origin: int, bin_width: int, grid: Grid, name: str):
@@ -25,15 +25,15 @@ class ArrayTileset:
         offset = grid.assembly.offsets[locus.chrom]
         edges = np.clip(origin + np.arange(len(values) + 1, dtype=np.int64) * bin_width, locus.start, locus.end)
         known = np.isfinite(values)
-        starts, ends, kept = edges[:-1][known], edges[1:][known], values[known].astype(np.float64)
+        starts, ends, finite = edges[:-1][known], edges[1:][known], values[known].astype(np.float64)
         covered = (ends - starts).astype(np.float64)
-        sums = kept * covered
-        amounts = np.stack([covered, sums, sums * kept, kept, kept])
-        self._held = Stretches(starts + offset, ends + offset, amounts)
+        sums = finite * covered
+        amounts = np.stack([covered, sums, sums * finite, finite, finite])
+        self._stretches = Stretches(starts + offset, ends + offset, amounts)
 
     def info(self) -> dict[str, Any]:
         return vector_info(self.grid, name=self.name)
 
     def tile(self, tile: TileId) -> dict[str, Any]:
         check_on_grid(self.grid, tile)
-        return wire.dense(aggregate(aggregation_of(tile), self._held, self.grid.edges(tile.zoom, tile.x)))
+        return wire.dense(aggregate(aggregation_of(tile), self._stretches, self.grid.edges(tile.zoom, tile.x)))

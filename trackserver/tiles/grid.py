@@ -1,8 +1,8 @@
-"""The absolute grid that tiles lie on, and what lies in its bins: exact means, extremes and deviations.
+"""The absolute grid of tiles, and exact means, extremes and standard deviations of its bins.
 
-At zoom z the whole assembly, laid end to end, is cut into bins of `bin_width(z)` bp counted from its first
-base; 1,024 bins make a tile. The grid does not restart at a chromosome's start, so a bin may hold the end of
-one chromosome and the beginning of the next: its value is the mean over both.
+At zoom z, the whole assembly, laid end to end, is divided into bins of `bin_width(z)` bp, counted from its first base;
+1,024 bins make a tile. The grid does not restart at the start of a chromosome, so a bin may contain the end of one
+chromosome and the start of the next. Its value is then the mean over both.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ TILE_SIZE = 1024
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_EDGES = np.arange(TILE_SIZE + 1, dtype=np.int64)  # of the tile at 0, in bins
+_EDGES = np.arange(TILE_SIZE + 1, dtype=np.int64)  # edges of the first tile, in bins
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The zoom pyramid of an assembly, as HiGlass's client computes it too."""
+    """The zoom pyramid of an assembly, as HiGlass' client computes it too."""
 
     assembly: Assembly
 
@@ -37,27 +37,27 @@ class Grid:
 
     @property
     def max_width(self) -> int:
-        """Bp under the single tile of zoom 0: a power of two times the tile size, not the genome's length."""
+        """The width in bp of the single tile at zoom 0: the tile size times a power of two, not the genome's length."""
         return TILE_SIZE << self.max_zoom
 
     def bin_width(self, zoom: int) -> int:
-        """Bp a bin; 1 at the deepest zoom."""
+        """Return the width of a bin in bp; 1 at the deepest zoom."""
         return 1 << (self.max_zoom - zoom)
 
-    def holds(self, zoom: int, x: int) -> bool:
-        """Whether the pyramid has this tile; tiles past the genome's end do exist, empty."""
+    def has_tile(self, zoom: int, x: int) -> bool:
+        """Return whether the pyramid has this tile; tiles past the genome's end exist too, and are empty."""
         return 0 <= zoom <= self.max_zoom and 0 <= x < (1 << zoom)
 
     def edges(self, zoom: int, x: int) -> Integers:
-        """(TILE_SIZE + 1,) absolute positions between which the tile's bins lie."""
+        """Return the absolute positions of the edges of a tile's bins, (TILE_SIZE + 1,)."""
         return (_EDGES + x * TILE_SIZE) * self.bin_width(zoom)
 
 
 class Stretches(NamedTuple):
-    """Sorted, disjoint stretches of the absolute axis and what is known of the values over the bases they cover.
+    """Sorted, disjoint stretches of the absolute axis, and statistics of the values of their covered bases.
 
-    amounts : float64 (5, n), rows as named by `COVERED` to `HIGHS`: how many bases are covered, the sums of the values
-        and of their squares over them, the least and the greatest value
+    amounts : float64 (5, n), rows `COVERED` to `HIGHS`: the number of covered bases, the sums of their values and of
+        the squared values, and the minimum and maximum
     """
 
     starts: Integers
@@ -69,21 +69,21 @@ COVERED, SUMS, SQUARES, LOWS, HIGHS = range(5)
 MODES = ("mean", "min", "max", "std")
 
 
-def aggregate(mode: str, held: Stretches, edges: Integers) -> Floats:
-    """(len(edges) - 1,) the mean, minimum, maximum or population standard deviation over the covered bases of each bin.
+def aggregate(mode: str, stretches: Stretches, edges: Integers) -> Floats:
+    """Return the mean, min, max or population standard deviation over the covered bases of each bin.
 
-    NaN where a bin covers none. Exact where a stretch lies inside one bin or is constant along its length. One that
-    stands for an unknown shape (a zoom summary) and straddles a bin's edge is shared out in proportion to its
-    overlap, and counts whole for the extremes.
+    The result is (len(edges) - 1,), with NaN for a bin without covered bases. It is exact if each stretch is inside one
+    bin or has constant values. If the values within a stretch are unknown (a zoom summary) and a bin's edge cuts it, it
+    is divided in proportion to the overlap, and its extremes count in both bins.
     """
-    if not len(held.starts):
+    if not len(stretches.starts):
         return np.full(len(edges) - 1, np.nan)
     if mode == "min":
-        return _extreme(np.minimum, held, held.amounts[LOWS], edges)
+        return _extremes(np.minimum, stretches, stretches.amounts[LOWS], edges)
     if mode == "max":
-        return _extreme(np.maximum, held, held.amounts[HIGHS], edges)
-    totals = totals_of(held, held.amounts[:SQUARES] if mode == "mean" else held.amounts[:LOWS], edges)
-    covered = totals[COVERED] > 1e-6  # less than a millionth of a base is rounding left over from the shares
+        return _extremes(np.maximum, stretches, stretches.amounts[HIGHS], edges)
+    totals = totals_of(stretches, stretches.amounts[:SQUARES] if mode == "mean" else stretches.amounts[:LOWS], edges)
+    covered = totals[COVERED] > 1e-6  # less than a millionth of a base is a rounding error of the divided sums
     mean = np.full(len(edges) - 1, np.nan)
     np.divide(totals[SUMS], totals[COVERED], out=mean, where=covered)
     if mode == "mean":
@@ -92,32 +92,33 @@ def aggregate(mode: str, held: Stretches, edges: Integers) -> Floats:
     return np.sqrt(np.maximum(totals[SQUARES] - mean**2, 0))
 
 
-def totals_of(held: Stretches, rows: Floats, edges: Integers) -> Floats:
-    """How much of each row's amounts lies in each bin, (rows, bins).
+def totals_of(stretches: Stretches, rows: Floats, edges: Integers) -> Floats:
+    """Return the total of each row's amounts in each bin, (rows, bins).
 
-    Whole stretches are added up bin by bin, and what an edge cuts is moved over it: no running total along the tile,
-    in which a small value after large ones would lose its digits.
+    Stretches are summed bin by bin, and then the part of a stretch on the other side of an edge is moved there. There
+    is no running total along the tile, in which a small value after large ones would lose its digits.
     """
-    cut = np.minimum(held.ends.searchsorted(edges, "right"), len(held.ends) - 1)  # the first that ends after an edge
-    starts = held.starts[cut]
-    before = np.minimum(np.maximum(edges - starts, 0) / (held.ends[cut] - starts), 1)  # its share before the edge
-    taken = rows.take(cut, axis=1)
-    part = taken * before
+    # The first stretch that ends after each edge, and the fraction of it that is before the edge.
+    cut = np.minimum(stretches.ends.searchsorted(edges, "right"), len(stretches.ends) - 1)
+    starts = stretches.starts[cut]
+    before = np.minimum(np.maximum(edges - starts, 0) / (stretches.ends[cut] - starts), 1)
+    cut_amounts = rows.take(cut, axis=1)
+    part = cut_amounts * before
     totals = np.add.reduceat(rows[:, : cut[-1] + 1], cut, axis=1)[:, :-1]
     totals += part[:, 1:]
     totals -= part[:, :-1]
     inside = cut[:-1] == cut[1:]
     if inside.any():
-        # Inside one stretch a share of everything: what is constant stays so to the last digit.
-        np.copyto(totals, taken[:, 1:] * (before[1:] - before[:-1]), where=inside)
+        # A bin inside one stretch gets a fraction of it directly, so that constant values stay exactly constant.
+        np.copyto(totals, cut_amounts[:, 1:] * (before[1:] - before[:-1]), where=inside)
     return totals
 
 
-def _extreme(ufunc: np.ufunc, held: Stretches, row: Floats, edges: Integers) -> Floats:
-    """The least or greatest of each bin, (bins,)."""
+def _extremes(ufunc: np.ufunc, stretches: Stretches, row: Floats, edges: Integers) -> Floats:
+    """Return the minimum or maximum of each bin, (bins,)."""
     bounds = np.empty(2 * (len(edges) - 1), np.int64)
-    bounds[0::2] = held.ends.searchsorted(edges[:-1], "right")  # the first stretch that ends after a bin's begin
-    bounds[1::2] = held.starts.searchsorted(edges[1:], "left")  # one past the last that starts before its end
-    # A bound at the end is one too far for reduceat, so a value is put behind it that no bin takes.
+    bounds[0::2] = stretches.ends.searchsorted(edges[:-1], "right")  # the first stretch that ends after a bin's start
+    bounds[1::2] = stretches.starts.searchsorted(edges[1:], "left")  # one past the last that starts before its end
+    # reduceat does not accept a bound at the end, so a value is appended that no bin uses.
     reduced = ufunc.reduceat(np.append(row, 0), bounds)[0::2]
     return np.where(bounds[0::2] < bounds[1::2], reduced, np.nan)

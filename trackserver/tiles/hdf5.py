@@ -1,11 +1,11 @@
-"""HDF5 files of bins that restart at every chromosome (cooler, multivec), and where those bins are drawn."""
+"""Read HDF5 files whose bins restart at every chromosome (cooler, multivec), and place these bins on the axis."""
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import h5py
@@ -17,32 +17,32 @@ from trackserver.sources.source import LocalSource
 
 
 class HDF5:
-    """One version of an HDF5 file, held open.
+    """An open HDF5 file, of which one version is read.
 
-    The library sees a Python file rather than a path: it would hand out one and the same open file for a path it has
-    open already, also after that was written to, and it would lock it against its owner.
+    The HDF5 library gets a Python file and not a path. Given a path that is already open, it would reuse the open file
+    even after the file was modified, and it would lock the file against its owner.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: str | os.PathLike[str]):
         self.source = LocalSource(path)
         self.name, self.identity = self.source.name, self.source.identity
         try:
             self.root = h5py.File(_Reader(self.source), "r")
         except OSError as error:
             raise UnreadableFile(
-                f"{path.name} cannot be read as HDF5: it is damaged, truncated or another format. Copy or make it anew."
+                f"{self.name} cannot be read as HDF5: it is damaged or another format. Copy or make it again."
             ) from error
         with self.reading():
             check_self_contained(self.name, self.root)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Whatever goes wrong meanwhile is one sentence; nothing read is believed if the file was written to."""
+        """Turn errors in the block into UnreadableFile, and raise FileChanged if the file was modified."""
         try:
             yield
         except (OSError, KeyError, RuntimeError) as error:
             self.source.check_current()
-            raise UnreadableFile(f"{self.name} is damaged or incomplete ({error}). Copy or make it anew.") from error
+            raise UnreadableFile(f"{self.name} is damaged or incomplete ({error}). Copy or make it again.") from error
         self.source.check_current()
 
 
@@ -73,25 +73,26 @@ class _Reader(io.RawIOBase):
 
 
 class Run(NamedTuple):
-    """Consecutive bins of a chromosome, from `first` on, and at which bin of the tile they begin."""
+    """Consecutive bins of a chromosome, from number `first` on, drawn from bin `tile_bin` of the tile on."""
 
     chrom: str
     first: int
     n_bins: int
-    place: int
+    tile_bin: int
 
 
 def runs(assembly: Assembly, bin_width: int, begin: int, n_bins: int) -> Iterator[Run]:
-    """Which of a file's bins are drawn in bins [begin, begin + n_bins) of the absolute axis.
+    """Yield the file's bins that are drawn in bins [begin, begin + n_bins) of the absolute axis.
 
-    HiGlass cuts the whole assembly, laid end to end, into bins; the files cut each chromosome from its own first base.
-    Each bin of the axis shows the file's bin that holds its middle base. So every bin is drawn as it is, at most half
-    a bin from its place; a chromosome's last bin, cut short by its end, may hold no middle and is then not drawn.
+    HiGlass divides the whole assembly, laid end to end, into bins; the files divide each chromosome from its own first
+    base. Each bin of the axis shows the file's bin that contains its middle base. So every bin is drawn unchanged, at
+    most half a bin from its true position. A chromosome's last bin, if short, may contain no middle base; then it is
+    not drawn.
     """
     middle = bin_width // 2
     for segment in assembly.segments(begin * bin_width, (begin + n_bins) * bin_width):
         end = segment.offset + len(segment.locus)
-        first, last = (-((middle - place) // bin_width) for place in (segment.offset, end))
+        first, last = (-((middle - position) // bin_width) for position in (segment.offset, end))
         if first < last:
             local = first * bin_width + middle - segment.offset + segment.locus.start
             yield Run(segment.locus.chrom, local // bin_width, last - first, first - begin)

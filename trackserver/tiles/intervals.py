@@ -1,4 +1,4 @@
-"""Which of many intervals a tile shows."""
+"""Select the intervals that a tile shows."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ Integers = NDArray[np.int64]
 
 
 class Intervals:
-    """Intervals of the absolute axis, sorted by start; of equally important ones the first is the more so.
+    """Intervals on the absolute axis, sorted by start.
 
-    ranks : int32, 0 is the most important of all
+    ranks : int32, 0 for the most important interval; if two are equally important, the first ranks higher
     """
 
     def __init__(self, starts: Integers, ends: Integers, importance: NDArray[Any]):
         self.starts = starts
-        self.ends = np.maximum(ends, starts + 1)  # what has no length, such as an insertion, is met where it lies
+        self.ends = np.maximum(ends, starts + 1)  # an interval of length 0, such as an insertion, counts as one base
         self._reach = np.maximum.accumulate(self.ends)
         self.ranks = np.empty(len(starts), np.int32)
         self.ranks[np.argsort(-importance, kind="stable")] = np.arange(len(starts))
 
-    def within(self, start: int, end: int, most: int) -> Integers:
-        """The numbers of those that touch [start, end), of many the most important, by start."""
+    def overlapping(self, start: int, end: int, limit: int) -> Integers:
+        """Return the numbers of the `limit` most important intervals that overlap [start, end), sorted by start."""
         first = int(np.searchsorted(self._reach, start, "right"))
         last = int(np.searchsorted(self.starts, end, "left"))
-        found = first + np.flatnonzero(self.ends[first:last] > start)
-        if len(found) > most:
-            found = np.sort(found[np.argpartition(self.ranks[found], most)[:most]])
-        return found
+        numbers = first + np.flatnonzero(self.ends[first:last] > start)
+        if len(numbers) > limit:
+            numbers = np.sort(numbers[np.argpartition(self.ranks[numbers], limit)[:limit]])
+        return numbers

@@ -1,10 +1,11 @@
-"""The kinds of files that are served: how each is told, opened and checked, and what HiGlass calls it.
+"""The file types that can be served: how to recognise, open and check each, and its HiGlass names.
 
-Libraries that one kind needs alone are imported when the first such file is opened.
+A library that only one file type needs is imported when the first such file is opened.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,11 @@ from trackserver.tiles.tileset import Tileset
 
 
 class Reader(NamedTuple):
-    """How files of a kind are read.
+    """The functions that read files of one type.
 
-    open : a file as a tileset; raises UnreadableFile
-    check : raises unless a file is whole, of its kind, and lies on an assembly
-    warm_up : loads what the first tile would otherwise wait for
+    open : opens a file as a tileset; raises UnreadableFile
+    check : raises unless a file is complete, of this type, and fits an assembly
+    warm_up : loads libraries in advance, so that the first tile does not wait for them
     """
 
     open: Callable[[Any, Grid, str, ByteCache], Tileset]
@@ -34,12 +35,12 @@ class Reader(NamedTuple):
 
 @dataclass(frozen=True)
 class FileKind:
-    """A kind of file.
+    """A file type.
 
-    filetype, datatype : HiGlass's names
-    suffixes : how the names of such files end
-    reader : imports what reads them
-    by_ranges : read piece by piece, so it may lie on the web; others are read from a path
+    filetype, datatype : HiGlass' names
+    suffixes : endings of the names of such files
+    reader : imports the code that reads them
+    by_ranges : whether files are read in parts, so that they may be on the web; others must be local
     """
 
     filetype: str
@@ -95,59 +96,59 @@ def _multivec() -> Reader:
     )
 
 
-BED = tuple(
-    f".{name}{packed}" for name in ("bed", "narrowpeak", "broadpeak", "gappedpeak") for packed in ("", ".gz", ".bgz")
+BED_SUFFIXES = tuple(
+    f".{name}{zipped}" for name in ("bed", "narrowpeak", "broadpeak", "gappedpeak") for zipped in ("", ".gz", ".bgz")
 )
-FASTA = tuple(f".{name}{packed}" for name in ("fa", "fasta", "fna") for packed in ("", ".gz"))
+FASTA_SUFFIXES = tuple(f".{name}{zipped}" for name in ("fa", "fasta", "fna") for zipped in ("", ".gz"))
 KINDS = {
     kind.filetype: kind
     for kind in (
         FileKind("bigwig", "vector", (".bw", ".bigwig"), _bigwig, by_ranges=True),
         FileKind("bigbed", "bedlike", (".bb", ".bigbed"), _bigbed, by_ranges=True),
-        FileKind("beddb", "bedlike", BED, _bed),
+        FileKind("beddb", "bedlike", BED_SUFFIXES, _bed),
         FileKind("cooler", "matrix", (".mcool", ".cool"), _matrix),
-        FileKind("fasta", "multivec", FASTA, _fasta),
+        FileKind("fasta", "multivec", FASTA_SUFFIXES, _fasta),
         FileKind("multivec", "multivec", (".mv5", ".multires.mv5"), _multivec),
     )
 }
 
 
 def kind_of(name: str) -> FileKind:
-    """The kind of a file, by its name.
+    """Return the type of a file, by the ending of its name.
 
     Raises
     ------
     InvalidRequest
-        None of those there are.
+        The ending is unknown.
     """
     lower = name.lower().split("?")[0]
     for kind in KINDS.values():
         if lower.endswith(kind.suffixes):
             return kind
     known = listing((suffix for kind in KINDS.values() for suffix in kind.suffixes), 30)
-    raise InvalidRequest(f"'{name}' does not end like a file that is served here: {known}.")
+    raise InvalidRequest(f"'{name}' has no known file ending; known: {known}.")
 
 
-def open_file(filetype: str, file: Path | Source, grid: Grid, name: str, cache: ByteCache) -> Tileset:
-    """A file as a tileset.
+def open_file(filetype: str, file: str | os.PathLike[str] | Source, grid: Grid, name: str, cache: ByteCache) -> Tileset:
+    """Open a file as a tileset.
 
     Raises
     ------
     UnreadableFile
-        It is missing, damaged or another format, or lies on the web though its kind is read whole.
+        The file is missing, damaged or another format, or it is on the web but its type can only be read locally.
     """
     kind = _kind(filetype)
-    return kind.reader().open(_readable(file, kind), grid, name, cache)
+    return kind.reader().open(_local_if_needed(file, kind), grid, name, cache)
 
 
-def check_file(filetype: str, file: Path | Source, assembly: Assembly, progress: Progress) -> None:
-    """Raise unless a file is whole, of its kind, and lies on an assembly."""
+def check_file(filetype: str, file: str | os.PathLike[str] | Source, assembly: Assembly, progress: Progress) -> None:
+    """Raise unless a file is complete, of its type, and fits an assembly."""
     kind = _kind(filetype)
-    kind.reader().check(_readable(file, kind), assembly, progress)
+    kind.reader().check(_local_if_needed(file, kind), assembly, progress)
 
 
 def warm_up(filetype: str) -> None:
-    """Load what reads files of a kind; the first tile then need not wait for it."""
+    """Load the libraries that read a file type, so that the first tile does not wait for them."""
     if filetype in KINDS:
         KINDS[filetype].reader().warm_up()
 
@@ -158,8 +159,12 @@ def _kind(filetype: str) -> FileKind:
     return KINDS[filetype]
 
 
-def _readable(file: Path | Source, kind: FileKind) -> Path | Source:
-    """The file, which has to lie on this server where its kind is read whole."""
-    if not kind.by_ranges and not isinstance(file, Path):
-        raise UnreadableFile(f"{file.name} must lie on this server: a {kind.filetype} file is not read from the web.")
+def _local_if_needed(file: str | os.PathLike[str] | Source, kind: FileKind) -> Path | Source:
+    """Return the file as a path or source; raises if it is remote and its type can only be read locally."""
+    if isinstance(file, str | os.PathLike):
+        return Path(file)
+    if not kind.by_ranges:
+        raise UnreadableFile(
+            f"{file.name} must be on this server, because {kind.filetype} files are not read remotely."
+        )
     return file

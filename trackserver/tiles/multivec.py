@@ -1,4 +1,4 @@
-"""Many rows of numbers along the genome (samples, states, alleles) as tiles: multivec files, and arrays in memory.
+"""Tiles with several rows of values (samples, states, alleles), from multivec files or arrays in memory.
 
 Format: https://docs.higlass.io/data_preparation.html#multivec-files, written by `clodius convert`.
 """
@@ -6,9 +6,9 @@ Format: https://docs.higlass.io/data_preparation.html#multivec-files, written by
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -25,14 +25,14 @@ from trackserver.tiles.grid import TILE_SIZE, Grid
 from trackserver.tiles.hdf5 import HDF5, runs
 from trackserver.tiles.tileset import TileId, pyramid_info
 
-MOST_VALUES_A_TILE = 1 << 22
+MAX_VALUES_PER_TILE = 1 << 22
 
 
 def multivec_info(grid: Grid, *, name: str, rows: Sequence[Any]) -> dict[str, Any]:
-    """tileset_info of rows on the assembly's own grid.
+    """Return HiGlass' tileset_info for rows on the assembly's own grid.
 
-    The grid is told as a list of resolutions: with `max_zoom` the client's multivec track asks for deeper zooms than
-    there are.
+    The grid is described by a list of resolutions, because with `max_zoom` the client's multivec track requests zooms
+    that do not exist.
     """
     info = pyramid_info(grid, name=name, datatype="multivec")
     del info["max_zoom"], info["max_width"]
@@ -43,7 +43,7 @@ def multivec_info(grid: Grid, *, name: str, rows: Sequence[Any]) -> dict[str, An
 class MultivecArrayTileset:
     """Rows of bins over a locus, such as a saturation mutagenesis map; NaN outside, where nothing was computed.
 
-    `values` float32 (rows, bins), laid as in `ArrayTileset`; `rows` are their names.
+    `values` float32 (rows, bins), with bins as in `ArrayTileset`; `rows` are the names of the rows.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class MultivecArrayTileset:
         name: str,
     ):
         self.grid, self.name, self.rows = grid, name, rows
-        self._lines = [
+        self._tilesets = [
             ArrayTileset(line, locus, origin, bin_width, grid, row) for line, row in zip(values, rows, strict=True)
         ]
 
@@ -65,25 +65,26 @@ class MultivecArrayTileset:
         return multivec_info(self.grid, name=self.name, rows=self.rows)
 
     def tile(self, tile: TileId) -> dict[str, Any]:
-        return wire.dense(np.stack([wire.decode_dense(line.tile(tile)) for line in self._lines]))
+        return wire.dense(np.stack([wire.decode_dense(tileset.tile(tile)) for tileset in self._tilesets]))
 
 
 @dataclass(frozen=True)
 class Level:
-    """A file at one resolution: the values of each of the assembly's chromosomes, (bins, rows)."""
+    """One resolution of a file: the values (bins, rows) of each chromosome of the assembly."""
 
     bin_width: int
     values: dict[str, h5py.Dataset]
 
 
 class MultivecTileset:
-    """A multivec file in the assembly's order of chromosomes, whatever its own.
+    """A multivec file, drawn in the assembly's order of chromosomes and not in the file's.
 
-    Of each resolution the file's own bins are drawn, at most half a bin from their place (see `hdf5.runs`); at 1 bp
-    that is exact. NaN, which HiGlass leaves blank, is a chromosome the file lacks and what lies beyond the genome.
+    At each resolution, the file's own bins are drawn, at most half a bin from their true position (see `hdf5.runs`); at
+    1 bp this is exact. NaN, which HiGlass leaves blank, marks chromosomes that the file lacks, and positions beyond the
+    genome's end.
     """
 
-    def __init__(self, path: Path, grid: Grid, name: str):
+    def __init__(self, path: str | os.PathLike[str], grid: Grid, name: str):
         self.grid, self.name = grid, name
         self.file = HDF5(path)
         with self.file.reading():
@@ -107,19 +108,19 @@ class MultivecTileset:
         if tile.y is not None or tile.modifier or tile.zoom >= len(self.levels):
             raise BadTileId(str(tile))
         level = self.levels[tile.zoom]
-        drawn = np.full((self.tile_size, self.n_rows), np.nan, np.float32)
+        tile_values = np.full((self.tile_size, self.n_rows), np.nan, np.float32)
         with self.file.reading():
             for run in runs(self.grid.assembly, level.bin_width, tile.x * self.tile_size, self.tile_size):
                 if run.chrom in level.values:
-                    held = level.values[run.chrom][run.first : run.first + run.n_bins]
-                    drawn[run.place : run.place + len(held)] = held
-        return wire.dense(drawn.T)
+                    values = level.values[run.chrom][run.first : run.first + run.n_bins]
+                    tile_values[run.tile_bin : run.tile_bin + len(values)] = values
+        return wire.dense(tile_values.T)
 
 
 def read_levels(file: HDF5, assembly: Assembly) -> Iterator[Level]:
-    """The resolutions of a multivec, the coarsest first."""
+    """Yield the resolutions of a multivec, the coarsest first."""
     if "resolutions" not in file.root or "info" not in file.root or "chroms" not in file.root:
-        raise UnreadableFile(f"{file.name} is HDF5, but not a multivec: it holds {listing(file.root)}.")
+        raise UnreadableFile(f"{file.name} is HDF5, but not a multivec: it contains {listing(file.root)}.")
     own = own_names(_sizes(file), assembly)
     resolutions = file.root["resolutions"]
     for width in sorted(map(int, resolutions), reverse=True):
@@ -136,16 +137,16 @@ def _sizes(file: HDF5) -> dict[str, int]:
 def _n_rows(file: HDF5) -> int:
     shapes = {values.shape[1:] for level in file.root["resolutions"].values() for values in level["values"].values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        raise UnreadableFile(f"{file.name} is no multivec: its chromosomes differ in their number of rows.")
+        raise UnreadableFile(f"{file.name} is not a multivec: its chromosomes have different numbers of rows.")
     return int(next(iter(shapes))[0])
 
 
 def _row_infos(root: h5py.File) -> Iterator[Any]:
-    """What the file says about its rows, each JSON or text; nothing if it says nothing."""
+    """Yield the file's description of each row, JSON or text; nothing if it has none."""
     coarsest = root["resolutions"][max(root["resolutions"], key=int)]
     if "row_infos" in coarsest.attrs:
-        for told in coarsest.attrs["row_infos"]:
-            text = told.decode() if isinstance(told, bytes) else str(told)
+        for entry in coarsest.attrs["row_infos"]:
+            text = entry.decode() if isinstance(entry, bytes) else str(entry)
             try:
                 yield json.loads(text)
             except ValueError:
@@ -154,25 +155,25 @@ def _row_infos(root: h5py.File) -> Iterator[Any]:
         yield from json.loads(root["info"]["row_infos"][()])
 
 
-def check_multivec(path: Path, assembly: Assembly) -> None:
-    """Raise unless a file is a whole multivec on an assembly.
+def check_multivec(path: str | os.PathLike[str], assembly: Assembly) -> None:
+    """Raise unless a file is a complete multivec of an assembly.
 
     Raises
     ------
     UnreadableFile
-        It is missing, truncated, damaged or another format.
+        The file is missing, truncated, damaged or another format.
     ChromosomesDoNotFit
-        Its chromosomes are not the assembly's.
+        Its chromosomes are not those of the assembly.
     """
     file = HDF5(path)
     with file.reading():
         levels = list(read_levels(file, assembly))
         check_sizes(file.name, _sizes(file), assembly)
         tile_size, n_rows = int(file.root["info"].attrs["tile-size"]), _n_rows(file)
-        if tile_size * n_rows > MOST_VALUES_A_TILE:
-            raise UnreadableFile(f"{file.name} has {n_rows:,} rows, too many to draw; choose some of them.")
+        if tile_size * n_rows > MAX_VALUES_PER_TILE:
+            raise UnreadableFile(f"{file.name} has {n_rows:,} rows, too many to draw; make it with fewer rows.")
         for level in levels:
             for chrom, values in level.values.items():
                 if len(values) != -(-assembly.chromsizes[chrom] // level.bin_width):
-                    raise UnreadableFile(f"{file.name} has not all bins of {chrom} at {level.bin_width:,} bp.")
-                values[:1], values[-1:]
+                    raise UnreadableFile(f"{file.name} lacks bins of {chrom} at {level.bin_width:,} bp.")
+                values[:1], values[-1:]  # raises if the file is truncated

@@ -1,4 +1,4 @@
-"""What a tileset is: two questions, asked by uid and tile id."""
+"""The interface of tilesets, tile ids, and HiGlass' tileset_info."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TILE_ID = re.compile(
 
 
 class TileId(NamedTuple):
-    """`uid.zoom.x` of a line, `uid.zoom.x.y` of a matrix; a modifier names an aggregation or a transform."""
+    """`uid.zoom.x` for a line or `uid.zoom.x.y` for a matrix; the modifier is an aggregation or a transform."""
 
     uid: str
     zoom: int
@@ -30,6 +30,7 @@ class TileId(NamedTuple):
 
 
 def parse_tile_id(text: str) -> TileId:
+    """Parse a tile id; raises BadTileId."""
     match = _TILE_ID.fullmatch(text)
     if not match:
         raise BadTileId(text)
@@ -38,19 +39,19 @@ def parse_tile_id(text: str) -> TileId:
 
 
 class Tileset(Protocol):
-    """Anything that can be asked for its description and for a tile is servable, from several threads at once."""
+    """Anything that returns a description and tiles, and can be used from several threads."""
 
     def info(self) -> dict[str, Any]:
-        """HiGlass's tileset_info of this tileset."""
+        """Return HiGlass' tileset_info of this tileset."""
         ...
 
     def tile(self, tile: TileId) -> Any:
-        """The wire payload of one tile; a TrackserverError is this tile's alone."""
+        """Return the payload of one tile; a TrackserverError concerns only this tile."""
         ...
 
 
 def pyramid_info(grid: Grid, *, name: str, datatype: str) -> dict[str, Any]:
-    """The part of tileset_info that every tileset on an assembly's grid shares."""
+    """Return the tileset_info fields that all tilesets on an assembly's grid share."""
     assembly = grid.assembly
     return {
         "name": name,
@@ -67,18 +68,19 @@ def pyramid_info(grid: Grid, *, name: str, datatype: str) -> dict[str, Any]:
 
 
 def vector_info(grid: Grid, *, name: str) -> dict[str, Any]:
-    """tileset_info of a line of numbers; the modes fill the client's Aggregation menu."""
+    """Return the tileset_info of a line of numbers; the client's Aggregation menu offers the modes."""
     modes = {mode: {"name": mode.capitalize(), "value": mode} for mode in MODES}
     return {**pyramid_info(grid, name=name, datatype="vector"), "aggregation_modes": modes}
 
 
 def aggregation_of(tile: TileId) -> str:
-    """The mode a tile id asks for; the mean where it names none."""
+    """Return the aggregation mode of a tile id; by default the mean."""
     if tile.y is not None or tile.modifier not in ("", *MODES):
         raise BadTileId(str(tile))
     return tile.modifier or "mean"
 
 
 def check_on_grid(grid: Grid, tile: TileId) -> None:
-    if not grid.holds(tile.zoom, tile.x):
+    """Raise BadTileId unless the grid has this tile."""
+    if not grid.has_tile(tile.zoom, tile.x):
         raise BadTileId(str(tile))

@@ -1,4 +1,4 @@
-"""Arrays to payloads: the only encoder. Nothing that leaves here holds NaN or Infinity as JSON numbers."""
+"""Encode arrays as tile payloads and JSON, without NaN or Infinity as JSON numbers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 
 def dense(values: NDArray[np.floating[Any]]) -> dict[str, Any]:
-    """A vector tile: little-endian float32 in base64, NaN kept inside as gaps.
+    """Encode a vector tile: little-endian float32 in base64, with NaN for gaps.
 
-    float32 always: HiGlass's float16 has three digits and flushes small values, which differences cannot bear.
+    It is always float32, because HiGlass' float16 has three digits and rounds small values to 0, which would spoil
+    differences.
     """
     raw = np.ascontiguousarray(values, dtype="<f4")
     low, high = _extremes(raw)
@@ -29,7 +30,7 @@ def dense(values: NDArray[np.floating[Any]]) -> dict[str, Any]:
 
 
 def _extremes(raw: NDArray[np.float32]) -> tuple[float | None, float | None]:
-    """Of the finite values; None where there is none."""
+    """Return the minimum and maximum of the finite values; None if there are none."""
     low, high = (float(ufunc.reduce(raw, axis=None, initial=np.nan)) for ufunc in (np.fmin, np.fmax))
     if isfinite(low) and isfinite(high):
         return low, high
@@ -38,9 +39,9 @@ def _extremes(raw: NDArray[np.float32]) -> tuple[float | None, float | None]:
 
 
 def encode(payload: Any) -> bytes:
-    """A payload's JSON; a NaN in it is a ValueError here rather than a page that hangs."""
+    """Encode a payload as JSON; raises ValueError for NaN, which would make the page hang."""
     if isinstance(payload, dict) and isinstance(payload.get("dense"), str):
-        # Base64 needs no escaping, so the long part is put in as it is; most of what else there is are two numbers.
+        # Base64 needs no escaping, so the long part is inserted directly; the rest is mostly two numbers.
         rest = ",".join([f'"{name}":{_text(value)}' for name, value in payload.items() if name != "dense"])
         return f'{{"dense":"{payload["dense"]}",{rest}}}'.encode()
     return _ENCODER.encode(payload).encode()
@@ -54,6 +55,6 @@ _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(","
 
 
 def decode_dense(payload: dict[str, Any]) -> NDArray[np.float32]:
-    """The array back from a payload; what the client does, for tests and scripts."""
+    """Decode the array of a payload, as the client does; for tests and scripts."""
     dtype = "<f2" if payload["dtype"] == "float16" else "<f4"
     return np.frombuffer(base64.b64decode(payload["dense"]), dtype=dtype).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Training examples: random crops of the train windows, augmented, their bins aligned with what a network says."""
+"""Training examples: random, augmented crops of the train windows, with targets aligned to the network's output."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Crops:
     Parameters
     ----------
     windows
-        With targets in bins of `recipe.step`, and sequence beyond the window as `flank` asks.
+        With targets in bins of `recipe.step`, and as much flanking sequence as `flank` gives.
     opposite
-        For each track, the track that reads the same signal on the other strand (itself, without a pair).
+        For each track, the index of its pair on the other strand, or its own index without a pair.
     """
 
     def __init__(self, windows: Sequence[Window], opposite: Sequence[int], recipe: Recipe, seed: int):
@@ -35,13 +35,13 @@ class Crops:
         self.random = np.random.default_rng(seed)
 
     def _starts(self, n_steps: int, first: int, end: int) -> tuple[int, int]:
-        """First and last start of a core: within the covered part, or around it where that is shorter."""
+        """First and last start of a core: inside the covered part, or around it if it is shorter than a core."""
         low, high = sorted((first, end - self.length))
         lowest, highest = sorted((0, n_steps - self.length))
         return int(np.clip(low, lowest, highest)), int(np.clip(high, lowest, highest))
 
     def batch(self) -> tuple[Codes, Values]:
-        """Base codes (B, crop) and targets float32 (B, T, core // bin_width), NaN where there is no target."""
+        """Draw base codes (B, crop) and targets float32 (B, T, core // bin_width), NaN without a target."""
         chosen = self.random.choice(len(self.windows), self.recipe.batch_size, p=self.weights)
         crops = [self._crop(index) for index in chosen]
         codes = self._randomized(np.stack([codes for codes, _ in crops]))
@@ -64,12 +64,13 @@ class Crops:
 
 
 def cut(window: Window, start: int, slip: int, recipe: Recipe) -> tuple[Codes, Values]:
-    """The crop whose core begins `start` steps into a window, its sequence slipped by `slip` bp.
+    """Cut the crop whose core begins `start` steps into a window, with its sequence shifted by `slip` bp.
 
     Returns
     -------
     tuple
-        Codes (crop,) and targets (T, core // bin_width): output bin i + loss_margin // bin_width is target bin i.
+        Codes (crop,) and targets (T, core // bin_width): target bin i belongs to output bin
+        i + loss_margin // bin_width.
     """
     origin = window.flank + start * recipe.step - recipe.loss_margin + slip
     length = recipe.core // recipe.step
@@ -80,14 +81,14 @@ def cut(window: Window, start: int, slip: int, recipe: Recipe) -> tuple[Codes, V
 
 
 def flank(recipe: Recipe, edge: int, length: int) -> int:
-    """The bp of sequence a window of some length needs on each side, for crops and for bins that see `edge` bp far."""
+    """Bp of sequence needed on each side of a window, for crops and for bins that depend on `edge` bp."""
     return max(recipe.loss_margin, edge) + recipe.shift + max(recipe.core - length, 0) + recipe.step
 
 
 def mean_and_variance(
     windows: Sequence[Window], scales: Sequence[float], factor: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each track's mean, and the variance of log(1 + scale * y / mean), over the known bins of some windows."""
+    """Each track's mean, and the variance of log(1 + scale * y / mean), over the known bins of the windows."""
     bins = np.concatenate([coarser(window.targets, factor) for window in windows], axis=1).astype(np.float64)
     known = np.isfinite(bins)
     counts = np.maximum(known.sum(axis=1), 1)

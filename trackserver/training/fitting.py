@@ -1,4 +1,4 @@
-"""The loop that fits a compact model: loss, optimizer, schedule, averaged weights, early stopping."""
+"""Fit a compact model: loss, optimizer, schedule, averaged weights and early stopping."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Goal:
+    """What a model is fitted to."""
+
     tracks: tuple[TrainingTrack, ...]
-    means: tuple[float, ...]  # of the tracks in the train windows
-    variances: NDArray[np.float64]  # of log(1 + scale * y / mean) in the train windows
+    means: tuple[float, ...]  # of each track, over the train windows
+    variances: NDArray[np.float64]  # of log(1 + scale * y / mean), over the train windows
     recipe: Recipe
 
     @property
@@ -45,7 +47,7 @@ class Goal:
 
 
 class Objective:
-    """The loss of a batch: of each track its own, on what is known, all tracks weighing alike."""
+    """The loss of a batch: each track has its own loss, over known bins only, and all tracks weigh the same."""
 
     def __init__(self, goal: Goal, device: torch.device):
         def column(values: Sequence[float]) -> Tensor:
@@ -55,14 +57,14 @@ class Objective:
         self.scale = column([track.scale for track in goal.tracks])
         self.mean = column(goal.means)
         self.variance = column([max(variance, 1e-6) for variance in goal.variances])
-        self.chosen = {loss: [i for i, own in enumerate(self.losses) if own == loss] for loss in set(self.losses)}
+        self.loss_tracks = {loss: [i for i, own in enumerate(self.losses) if own == loss] for loss in set(self.losses)}
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits and targets (B, T, n), the targets in the data's units, NaN where unknown -> a scalar."""
+        """Scalar loss of logits and targets (B, T, n); targets are in the data's units, NaN where unknown."""
         known = targets.isfinite()
         targets = torch.where(known, targets, 0)
         each = torch.empty_like(logits)
-        for loss, tracks in self.chosen.items():
+        for loss, tracks in self.loss_tracks.items():
             each[:, tracks] = getattr(self, f"_{loss}")(logits[:, tracks], targets[:, tracks], tracks)
         return (each * known).sum() / known.sum().clamp(min=1)
 
@@ -83,23 +85,23 @@ class Objective:
 
 @dataclass
 class Clock:
-    """How far a run is: by its steps or by its minutes, whichever is further."""
+    """Progress of a run, by its steps or its minutes, whichever is further."""
 
     steps: int
     minutes: float | None
-    began: float = field(default_factory=time.monotonic)
+    start: float = field(default_factory=time.monotonic)
 
     def done(self, step: int) -> float:
         spent = 0.0 if self.minutes is None else self.seconds() / max(60 * self.minutes, 1e-9)
         return min(max(step / self.steps, spent), 1.0)
 
     def seconds(self) -> float:
-        return time.monotonic() - self.began
+        return time.monotonic() - self.start
 
 
 @dataclass
-class Fitted:
-    """The weights to keep so far: of which step, how good, and how good the best were."""
+class FitResult:
+    """The selected weights so far, with their step and score, and the highest score of any step."""
 
     state: State
     step: int = 0
@@ -117,34 +119,36 @@ def fit(
     seed: int,
     device: torch.device,
     progress: StageProgress,
-) -> Fitted:
+) -> FitResult:
+    """Fit a network to the train fold, and select the weights that score best on the valid fold."""
     recipe = goal.recipe
     network = Compact(recipe.network, len(goal.tracks)).to(device)
     network.scale.copy_(torch.tensor(goal.means))
     learner = _Learner(network, goal, device)
     crops = Crops(of_fold(windows, "train"), goal.opposite, recipe, seed)
     valid = of_fold(windows, "valid")
-    kept = Fitted(_copy(learner.average))
+    result = FitResult(_copy(learner.average))
     while (done := clock.done(learner.step)) < 1:
         learner.learn(*crops.batch(), done)
         if learner.step % recipe.evaluate_every == 0 or clock.done(learner.step) >= 1:
-            kept = _better(kept, learner, learner.score(card, valid))
-            progress(0.05 + 0.9 * done, f"step {learner.step}, valid r {kept.score:.3f}")
-            if recipe.patience and learner.step - kept.highest_step >= recipe.patience * recipe.evaluate_every:
+            result = _better(result, learner, learner.score(card, valid))
+            progress(0.05 + 0.9 * done, f"step {learner.step}, valid r {result.score:.3f}")
+            if recipe.patience and learner.step - result.highest_step >= recipe.patience * recipe.evaluate_every:
                 break
-    kept.steps = learner.step
-    return kept
+    result.steps = learner.step
+    return result
 
 
-def _better(kept: Fitted, learner: _Learner, score: float) -> Fitted:
-    if score < kept.highest - learner.recipe.tolerance:
-        return kept
-    highest, when = max((kept.highest, kept.highest_step), (score, learner.step), key=lambda pair: pair[0])
-    return Fitted(_copy(learner.average), learner.step, score, highest, when)
+def _better(result: FitResult, learner: _Learner, score: float) -> FitResult:
+    """The learner's weights, unless their score is lower than the highest by more than the tolerance."""
+    if score < result.highest - learner.recipe.tolerance:
+        return result
+    highest, highest_step = max((result.highest, result.highest_step), (score, learner.step), key=lambda pair: pair[0])
+    return FitResult(_copy(learner.average), learner.step, score, highest, highest_step)
 
 
 class _Learner:
-    """A network, its optimizer, and the running mean of its weights, which is what is judged and kept."""
+    """A network, its optimizer, and the running mean of its weights, which is evaluated and stored."""
 
     def __init__(self, network: Compact, goal: Goal, device: torch.device):
         recipe = goal.recipe
@@ -155,12 +159,12 @@ class _Learner:
         )
         self.average = _copy(network.state_dict())
         crop = margin(recipe.network) // recipe.network.bin_width
-        self.averaged = Compact(recipe.network, len(goal.tracks), crop).to(device)  # what is measured
+        self.averaged = Compact(recipe.network, len(goal.tracks), crop).to(device)  # for evaluation
         self.edge = recipe.loss_margin // recipe.network.bin_width
         self.step = 0
 
     def learn(self, codes: Codes, targets: Values, done: float) -> None:
-        """One step on a batch, at the learning rate of the part done."""
+        """Take one step on a batch; `done` (0 to 1) is the part of the run that sets the learning rate."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * rate(self.recipe, self.step, done)
         self.network.train()
@@ -175,7 +179,7 @@ class _Learner:
         self._average()
 
     def _average(self) -> None:
-        # A short memory at first: the mean should not drag the random start along.
+        # A short memory at first, so that the mean soon forgets the random start.
         memory = min(self.recipe.average, self.step / (self.step + 10))
         for name, tensor in self.network.state_dict().items():
             if tensor.is_floating_point():
@@ -184,23 +188,23 @@ class _Learner:
                 self.average[name].copy_(tensor)
 
     def score(self, card: ModelCard, windows: Sequence[Window]) -> float:
-        """What stopping is decided by: the mean over tracks of r within windows and r of log1p over all bins."""
+        """Score for early stopping: the mean over tracks of r within windows and of r of log1p over all bins."""
         if not all(tensor.isfinite().all() for tensor in self.average.values()):
-            raise DataError(f"Training ran away by step {self.step}; take a smaller learning_rate in the recipe.")
+            raise DataError(f"Training diverged by step {self.step}; use a smaller learning_rate in the recipe.")
         self.averaged.load_state_dict(self.average)
-        found = evaluate(Predictor(card, self.averaged, str(self.device)), windows, self.factor)
-        both = [r for track in found for r in (track.window_pearson, track.log1p_pearson)]
+        tracks = evaluate(Predictor(card, self.averaged, str(self.device)), windows, self.factor)
+        both = [r for track in tracks for r in (track.window_pearson, track.log1p_pearson)]
         return float(np.nan_to_num(both).mean())
 
 
 def rate(recipe: Recipe, step: int, done: float) -> float:
-    """Part of the learning rate at a step, with `done` (0 to 1) of the run behind it."""
+    """Factor of the learning rate at a step, after the part `done` (0 to 1) of the run."""
     warm = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
     if recipe.schedule == "cosine":
-        fallen = (1 - math.cos(math.pi * done)) / 2
+        decay = (1 - math.cos(math.pi * done)) / 2
     else:
-        fallen = max(0.0, 2 * done - 1)
-    return warm * (1 - (1 - recipe.floor) * fallen)
+        decay = max(0.0, 2 * done - 1)
+    return warm * (1 - (1 - recipe.floor) * decay)
 
 
 def _copy(state: Mapping[str, Tensor]) -> State:
@@ -209,7 +213,7 @@ def _copy(state: Mapping[str, Tensor]) -> State:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The random numbers of torch from a seed inside; the process's own sequence goes on undisturbed afterwards."""
+    """Seed torch inside the block; afterwards the process's own random numbers continue undisturbed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

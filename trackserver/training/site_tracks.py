@@ -1,4 +1,4 @@
-"""The site's measured tilesets as something to learn from."""
+"""Select a site's observed tilesets as tracks to train on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trackserver.errors import InvalidRequest
 from trackserver.models.card import Track, select_tracks
 from trackserver.training.targets import Loss, TrainingTrack
 
-# The k of log(1 + k y / mean): how far above its mean a track's signal is still told apart. CAGE is steeper.
+# The scale of the loss, log(1 + scale * y / mean): the smaller, the more high values count. CAGE has steep peaks.
 SCALES = {"CAGE": 0.5}
 SCALE = 1.0
 
@@ -19,18 +19,20 @@ _OPPOSITE = {"+": "-", "-": "+"}
 
 
 def training_tracks(site: Site, assembly: str, selection: str | None, loss: Loss = "signal") -> list[TrainingTrack]:
-    """The chosen measured tilesets of an assembly, numbered anew, in the catalogue's order by uid."""
+    """The selected observed tilesets of an assembly, sorted by uid and numbered from 0."""
     records = sorted(site.catalogue.tilesets(kind=OBSERVED, assembly=assembly), key=lambda record: record.uid)
     if not records:
-        raise InvalidRequest(f"This site has no measured tileset of {assembly} to learn from; `trackserver add` some.")
+        raise InvalidRequest(
+            f"This site has no observed tileset of {assembly} to train on; add some with `trackserver add`."
+        )
     all_tracks = [_track(number, record) for number, record in enumerate(records)]
-    chosen = [records[index] for index in select_tracks(all_tracks, selection, of="the measured tilesets")]
-    tracks = _paired([_track(number, record) for number, record in enumerate(chosen)])
+    selected = [records[index] for index in select_tracks(all_tracks, selection, owner="the observed tilesets")]
+    tracks = _pair_strands([_track(number, record) for number, record in enumerate(selected)])
     return [
         TrainingTrack(
             track, site.inside(record.path), loss, 1.0 if loss == "peaks" else SCALES.get(track.assay.upper(), SCALE)
         )
-        for track, record in zip(tracks, chosen, strict=True)
+        for track, record in zip(tracks, selected, strict=True)
     ]
 
 
@@ -40,8 +42,8 @@ def _track(index: int, record: TilesetRecord) -> Track:
     )  # fmt: skip
 
 
-def _paired(tracks: Sequence[Track]) -> list[Track]:
-    """Tracks that know which one is their other strand: the one track of the same experiment read the other way."""
+def _pair_strands(tracks: Sequence[Track]) -> list[Track]:
+    """Set `strand_pair` of tracks whose experiment has exactly one track on the other strand."""
     by_strand: dict[tuple[str, ...], list[int]] = {}
     for track in tracks:
         by_strand.setdefault((*_experiment(track), track.strand), []).append(track.index)
@@ -49,9 +51,9 @@ def _paired(tracks: Sequence[Track]) -> list[Track]:
 
 
 def _opposite(track: Track, by_strand: dict[tuple[str, ...], list[int]]) -> int | None:
-    same = by_strand[(*_experiment(track), track.strand)]
+    own = by_strand[(*_experiment(track), track.strand)]
     other = by_strand.get((*_experiment(track), _OPPOSITE.get(track.strand, "")), [])
-    return other[0] if len(same) == len(other) == 1 else None
+    return other[0] if len(own) == len(other) == 1 else None
 
 
 def _experiment(track: Track) -> tuple[str, ...]:

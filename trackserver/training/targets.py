@@ -1,10 +1,11 @@
-"""What a network learns from: the windows of a folds file, their sequence, and their bins in observed bigWigs.
+"""Training targets: the windows of a folds file, their sequence, and their bins in observed bigWigs.
 
-No torch here: the baselines a model is held against read the same bins through the same functions.
+This module needs no torch, so that baselines can read the same bins through the same functions.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,7 @@ from trackserver.bbi.reader import BBI, Chrom
 from trackserver.errors import DataError
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
+from trackserver.genome.regions import bed_positions, read_bed_lines
 from trackserver.genome.sequence import Codes, Genome
 from trackserver.models.card import Track
 from trackserver.models.folds import FOLDS
@@ -27,16 +29,13 @@ Loss = Literal["signal", "poisson", "peaks"]
 Uncovered = Literal["missing", "zero"]
 Values = NDArray[np.float32]
 
-# A whole chromosome as a window is read in parts: per-base values take 8 bytes each.
-_READ_BP = 1 << 20
-
 
 @dataclass(frozen=True)
 class TrainingTrack:
-    """A bigWig to learn, and how.
+    """A bigWig to train on, and its loss.
 
     `loss` is `signal` (squared error of log(1 + scale * y / mean), for coverage), `poisson` (counts) or `peaks`
-    (cross-entropy; a bin's label is scale * y, cut to 0..1, so intervals of value 1 need no scale).
+    (cross-entropy; a bin's label is scale * y, clipped to 0 to 1, so intervals of value 1 need no scale).
     """
 
     track: Track
@@ -47,7 +46,7 @@ class TrainingTrack:
 
 @dataclass(frozen=True)
 class FoldWindow:
-    """A stretch of the genome and the fold it belongs to, `train`, `valid` or `test`."""
+    """A locus and its fold: `train`, `valid` or `test`."""
 
     locus: Locus
     fold: str
@@ -55,9 +54,9 @@ class FoldWindow:
 
 @dataclass(frozen=True)
 class Window:
-    """One window of the training set in memory.
+    """A window of the folds file in memory.
 
-    `codes` (flank + L + flank,) reach beyond the locus; `targets` float32 (T, L // step), NaN where there are none.
+    `codes` (flank + L + flank,) reach beyond the locus; `targets` are float32 (T, L // step), NaN if unknown.
     """
 
     locus: Locus
@@ -67,25 +66,21 @@ class Window:
     flank: int
 
 
-def read_folds(path: Path, assembly: Assembly) -> tuple[FoldWindow, ...]:
+def read_folds(path: str | os.PathLike[str], assembly: Assembly) -> tuple[FoldWindow, ...]:
     """Read a BED of `chrom start end train|valid|test`.
 
     Raises
     ------
     DataError
-        A line does not read so, train or valid has no window, or windows of different folds overlap: what a model
-        is judged on would then be among what it was shown.
+        A line has another format, train or valid has no window, or windows of different folds overlap, so that a
+        model would be evaluated on what it was trained on.
     BadLocus, UnknownChromosome
         A window lies outside the assembly.
     """
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        raise DataError(f"There is no folds file {path}.") from None
-    rows = [(number, line.split()) for number, line in enumerate(lines, 1)]
-    windows = tuple(
-        _fold_window(path, number, fields, assembly) for number, fields in rows if fields and fields[0][0] != "#"
-    )
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"There is no folds file {path}.")
+    windows = tuple(_fold_window(path, number, fields, assembly) for number, fields in read_bed_lines(path))
     for fold in ("train", "valid"):
         if not any(window.fold == fold for window in windows):
             raise DataError(f"{path} has no window of the {fold} fold.")
@@ -93,11 +88,11 @@ def read_folds(path: Path, assembly: Assembly) -> tuple[FoldWindow, ...]:
     return windows
 
 
-def _fold_window(path: Path, number: int, fields: list[str], assembly: Assembly) -> FoldWindow:
-    try:
-        chrom, start, end, fold = fields[0], int(fields[1]), int(fields[2]), fields[3]
-    except (IndexError, ValueError):
-        raise DataError(f"{path}, line {number}: write 'chrom start end fold'.") from None
+def _fold_window(path: Path, number: int, fields: list[bytes], assembly: Assembly) -> FoldWindow:
+    if len(fields) < 4:
+        raise DataError(f"{path}, line {number}: write 'chrom start end fold'.")
+    start, end = bed_positions(path, number, fields)
+    chrom, fold = fields[0].decode("utf-8", "replace"), fields[3].strip().decode("utf-8", "replace")
     if fold not in FOLDS:
         raise DataError(f"{path}, line {number}: '{fold}' is not a fold; write train, valid or test.")
     return FoldWindow(assembly.check(Locus(chrom, start, end)), fold)
@@ -120,18 +115,18 @@ def load_windows(
     uncovered: Uncovered = "missing",
     tick: Callable[[float], object] = lambda done: None,
 ) -> list[Window]:
-    """Sequence and binned targets of every window.
+    """Load the sequence and the binned targets of every window.
 
     Parameters
     ----------
     step
-        bp a target bin; bins are counted from the window's start, and a rest at its end is left out.
+        bp of a target bin; bins start at the window's start, and a partial bin at its end is left out.
     flank
-        From a window's length to the bp of sequence wanted on each side of it.
+        Gives the bp of sequence to load on each side of a window, from its length.
     uncovered
-        Whether bases a bigWig says nothing about are unknown (no loss there) or zero (files that omit zeros).
+        Whether bases without a value in a bigWig are unknown (no loss there) or zero (in files that omit zeros).
     tick
-        Told the part done, 0 to 1.
+        Called with the part done, 0 to 1.
     """
     columns: list[list[Values]] = []
     for number, path in enumerate(paths):
@@ -139,10 +134,10 @@ def load_windows(
         tick((number + 1) / len(paths))
     windows = []
     for number, window in enumerate(folds):
-        locus, beyond = window.locus, flank(len(window.locus))
-        codes = genome.codes(Locus(locus.chrom, locus.start - beyond, locus.end + beyond))
+        locus, margin = window.locus, flank(len(window.locus))
+        codes = genome.codes(Locus(locus.chrom, locus.start - margin, locus.end + margin))
         targets = np.stack([column[number] for column in columns])
-        windows.append(Window(locus, window.fold, codes, targets, beyond))
+        windows.append(Window(locus, window.fold, codes, targets, margin))
     return windows
 
 
@@ -157,12 +152,12 @@ def _columns(
     own = own_chroms(bigwig, assembly)
     for window in folds:
         if window.locus.chrom not in own:
-            raise DataError(f"{path} has no chromosome {window.locus.chrom}, which the folds file names.")
+            raise DataError(f"{path} has no chromosome {window.locus.chrom}, but the folds file has windows on it.")
         yield binned(bigwig, own[window.locus.chrom], window.locus, step, uncovered)
 
 
 def binned(bigwig: BBI, chrom: Chrom, locus: Locus, step: int, uncovered: Uncovered = "missing") -> Values:
-    """Mean of each `step` bp from the locus's start on, float32 (len(locus) // step,); NaN where a base has no value.
+    """Mean of each `step` bp from the locus's start on, float32 (len(locus) // step,); NaN if a base has no value.
 
     `chrom` is the locus's chromosome in the file. Bin i covers exactly [start + i * step, start + (i + 1) * step).
     """
@@ -172,12 +167,12 @@ def binned(bigwig: BBI, chrom: Chrom, locus: Locus, step: int, uncovered: Uncove
 
 
 def coarser(targets: Values, factor: int) -> Values:
-    """(T, n) -> (T, n // factor): means of neighbouring bins; NaN where one of them is."""
+    """Average neighbouring bins, (T, n) -> (T, n // factor); NaN if one of them is."""
     n_bins = targets.shape[1] // factor
     return targets[:, : n_bins * factor].reshape(len(targets), n_bins, factor).mean(axis=2)
 
 
 def covered_span(targets: Values) -> tuple[int, int]:
-    """First and one past the last bin (of axis 1) in which any track has a value; (0, 0) where none has."""
+    """First and one past the last bin (axis 1) in which any track has a value; (0, 0) if there is none."""
     known = np.flatnonzero(np.isfinite(targets).any(axis=0))
     return (int(known[0]), int(known[-1]) + 1) if known.size else (0, 0)

@@ -1,1 +1,1 @@
-"""What an allele changes."""
+"""Variant effects, their scores, and saturation mutagenesis."""

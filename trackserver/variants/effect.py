@@ -1,4 +1,4 @@
-"""The effect of a variant: REF, ALT and Δ = ALT − REF on a model's tracks, and where they lie."""
+"""The effect of a variant: REF, ALT and Δ = ALT − REF on a model's tracks, with their position on the genome."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trackserver.errors import BadVariant, InvalidRequest, NoSequence, shortened
+from trackserver.errors import BadVariant, InvalidRequest, NoSequence, shorten
 from trackserver.genome.assembly import Assembly
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import Codes, Genome, N
-from trackserver.genome.variant import Variant, check_apart, check_reference, haplotype
+from trackserver.genome.variant import Variant, check_disjoint, check_reference, haplotype
 from trackserver.models.card import ModelCard
 from trackserver.predict.ensemble import Ensemble
 from trackserver.storage import digest
-from trackserver.variants.scores import Column, score_columns
+from trackserver.variants.scores import Column, compute_scores
 
 if TYPE_CHECKING:
     from trackserver.cone.cone import Cones
     from trackserver.predict.engine import Predictor
 
-MOST_UNKNOWN = 0.75  # share of N in a window beyond which a prediction says nothing about the place
-ANSWERS = 2  # counts the forms that answers have had: a stored one of an earlier form is not given to a new question
-SHARED = 16  # windows of a model of many bins begin at places a sixteenth of what it predicts apart
+MAX_UNKNOWN = 0.75  # share of N in a window; beyond it a prediction says nothing about the locus
+RESULT_VERSION = 2  # part of an effect's id: raise it when the stored form changes, so that old files are not reused
+GRID_STEPS = 16  # on the grid, windows start at multiples of a sixteenth of the predicted length
 
 
 @dataclass(frozen=True)
 class Question:
     """Everything an effect depends on; equal questions have equal ids.
 
-    `window` : what the model reads, which follows from the rest
-    `full` : by two full predictions, to check with, rather than by what the change can reach
-    `lifted` : how the variants came from another assembly, in sentences; not part of the question
+    `window` : the model's input, which follows from the other fields
+    `full` : run two full predictions, as a check, instead of computing only what the change can reach
+    `lifted` : how the variants were lifted from another assembly, in sentences; not part of the id
     """
 
     model: str
@@ -51,23 +51,24 @@ class Question:
 
     @cached_property
     def id(self) -> str:
-        asked = [
-            ANSWERS, self.model, self.weights_sha256, self.assembly, self.fasta_sha256,
+        identity = [
+            RESULT_VERSION, self.model, self.weights_sha256, self.assembly, self.fasta_sha256,
             [str(variant) for variant in self.variants], list(self.tracks), asdict(self.ensemble),
             *(["full"] if self.full else []),
         ]  # fmt: skip
-        return digest(asked)
+        return digest(identity)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """REF and ALT over a locus, in the reference's positions, as the model of a card predicts them from a window.
+    """REF and ALT as a model predicts them over a locus, both in reference positions.
 
-    `ref`, `alt` float32 (T, bins) in the model's output units, bins `bin_width` bp wide from `origin` on, which lies
-    before the locus where the first bin hangs over the chromosome's start; `tracks` (T,) are the model's indices of
-    the rows. `alignments` are what scores are averaged over: ALT itself where it has REF's length; of an indel ALT
-    with what lies on its left, then with what lies on its right, in the reference's bins, of which `alt` is made.
-    `members` are the effect as each strand and shift alone says it, where several are averaged.
+    `ref`, `alt` : float32 (T, bins) in the model's output units; bins are `bin_width` bp wide and start at `origin`,
+        which lies before the locus if the first bin hangs over the chromosome's start
+    `tracks` : (T,) the model's track index of each row
+    `alignments` : the versions of ALT that scores are averaged over. A variant that keeps the length has one, ALT
+        itself. An indel has two, aligned with the reference on its left and on its right; `alt` is merged from them.
+    `members` : the effect for each strand and shift separately, where several are averaged
     """
 
     variants: tuple[Variant, ...]
@@ -79,7 +80,7 @@ class Effect:
     ref: NDArray[np.float32]
     alt: NDArray[np.float32]
     alignments: tuple[NDArray[np.float32], ...]
-    unknown: float  # share of N in what the model read
+    unknown: float  # share of N in the window
     members: tuple[Effect, ...] = ()
 
     @cached_property
@@ -89,8 +90,8 @@ class Effect:
 
     @cached_property
     def scores(self) -> dict[str, Column]:
-        """Each score of all tracks, (T,), by the names of `scores.TrackScores`."""
-        return score_columns(self)
+        """Each score for all tracks, (T,), under its name in `scores.TrackScores`."""
+        return compute_scores(self)
 
     @property
     def bin_width(self) -> int:
@@ -111,59 +112,70 @@ def effect(
     *,
     window: Locus | None = None,
 ) -> Effect:
-    """REF and ALT of one variant, or of several on one haplotype; `window` is theirs, where it is known already.
+    """Predict the effect of one variant, or of several on one haplotype.
 
-    Substitutions are computed from the reference's kept activations where there are `cones` to keep them, else REF
-    and ALT in full, in one batch of the same arithmetic. Either way Δ is exactly 0 where a change cannot reach.
-    An indel moves all that follows it, so it is always computed in full, twice: with what lies on either side of it in
-    the reference's bins (the compensated shifts of Calico's baskerville, here with real sequence where a deletion
-    leaves room). In the reference's positions ALT is the first up to the indel, the second after it, and the mean of
-    both in the bins it touches.
+    With `cones`, substitutions are computed from the reference's cached activations. Without, REF and ALT are computed
+    in full, in one batch of the same arithmetic. Either way Δ is exactly 0 where a change cannot reach.
+
+    An indel moves all the sequence after it, so it is always computed in full, twice: once with the sequence on its
+    left in the reference's bins and once with the sequence on its right (the compensated shifts of Calico's
+    baskerville, here with real sequence where a deletion leaves room). In reference positions, ALT is the first
+    alignment up to the indel, the second after it, and their mean in the bins that the indel touches.
+
+    Parameters
+    ----------
+    window
+        The variants' input window, if the caller has it already.
 
     Raises
     ------
     NoSequence
         More than three quarters of the window are N.
     """
-    if cones and not any(variant.growth for variant in variants):
-        (found,) = alternatives(predictor, genome, assembly, [variants], cones, window=window)
-        return found
-    place = _Place(predictor, genome, assembly, window or input_window(predictor.card, variants, assembly))
-    changed = [haplotype(genome, place.window, variants, anchor) for anchor in _anchors(variants)]
-    windows = np.stack([place.reference, *changed])
-    several = predictor.each(windows) if len(predictor.views) > 1 else ()
-    return place.effect(variants, list(predictor.predict(windows)), [list(one) for one in several])
+    if cones and not any(variant.length_change for variant in variants):
+        (result,) = haplotype_effects(predictor, genome, assembly, [variants], cones, window=window)
+        return result
+    predicted = _PredictedWindow(
+        predictor, genome, assembly, window or input_window(predictor.card, variants, assembly)
+    )
+    alleles = [haplotype(genome, predicted.window, variants, anchor) for anchor in _anchors(variants)]
+    windows = np.stack([predicted.reference, *alleles])
+    members = predictor.predict_views(windows) if len(predictor.views) > 1 else ()
+    return predicted.effect(variants, list(predictor.predict(windows)), [list(member) for member in members])
 
 
-def alternatives(
+def haplotype_effects(
     predictor: Predictor,
     genome: Genome,
     assembly: Assembly,
-    several: Sequence[Sequence[Variant]],
+    haplotypes: Sequence[Sequence[Variant]],
     cones: Cones,
     *,
     window: Locus | None = None,
 ) -> list[Effect]:
-    """What `effect` says of each of several that have one window and no indel: they are computed together.
+    """Predict the effects of several haplotypes without indels that share one window, all at once.
 
-    The arithmetic depends on who is computed with whom by a few units in the last place of a float32.
+    The result equals `effect` for each of them, up to a few units in the last place of a float32, which depend on what
+    is computed together.
     """
-    from trackserver.cone.cone import Change
+    from trackserver.cone.cone import WindowEdit
 
-    place = _Place(predictor, genome, assembly, window or input_window(predictor.card, several[0], assembly))
-    cone = cones.cone(predictor, place.reference)
-    changes = [Change(0, haplotype(genome, place.window, variants)) for variants in several]
-    found = []
-    for variants, change, reached in zip(several, changes, cone.alternatives(changes), strict=True):
+    predicted = _PredictedWindow(
+        predictor, genome, assembly, window or input_window(predictor.card, haplotypes[0], assembly)
+    )
+    cone = cones.cone(predictor, predicted.reference)
+    edits = [WindowEdit(0, haplotype(genome, predicted.window, variants)) for variants in haplotypes]
+    effects = []
+    for variants, edit, reached in zip(haplotypes, edits, cone.predict_edits(edits), strict=True):
         alt = cone.ref.copy()
         alt[:, reached.first : reached.first + reached.alt.shape[1]] = reached.alt
-        members = cone.each(change) if len(predictor.views) > 1 else ()
-        found.append(place.effect(variants, (cone.ref, alt), list(members)))
-    return found
+        members = cone.predict_views(edit) if len(predictor.views) > 1 else ()
+        effects.append(predicted.effect(variants, (cone.ref, alt), list(members)))
+    return effects
 
 
-class _Place:
-    """A window, checked, and where what is predicted of it lies."""
+class _PredictedWindow:
+    """An input window, checked, and the position of its output on the genome."""
 
     def __init__(self, predictor: Predictor, genome: Genome, assembly: Assembly, window: Locus):
         self.card = card = predictor.card
@@ -179,44 +191,50 @@ class _Place:
         values: Sequence[NDArray[np.float32]],
         members: Sequence[Sequence[NDArray[np.float32]]] = (),
     ) -> Effect:
-        """Of REF and ALTs, float32 (T, bins) of the whole window: averaged; then, of several views, as each says."""
+        """Build an effect from predictions over the whole window.
+
+        `values` are REF and one or two ALTs, float32 (T, bins), averaged over strands and shifts; `members` are the
+        same for each strand and shift, where there are several.
+        """
         ref, *alignments = (value[:, self.bins] for value in values)
-        alt = alignments[0] if len(alignments) == 1 else joined(variants, self.origin, self.card.bin_width, *alignments)
+        alt = alignments[0]
+        if len(alignments) > 1:
+            alt = merge_alignments(variants, self.origin, self.card.bin_width, *alignments)
         return Effect(
             tuple(variants), self.card, self.window, self.locus, self.origin, self.tracks, ref, alt,
-            tuple(alignments), self.unknown, tuple(self.effect(variants, one) for one in members),
+            tuple(alignments), self.unknown, tuple(self.effect(variants, member) for member in members),
         )  # fmt: skip
 
 
 def _anchors(variants: Sequence[Variant]) -> tuple[Literal["left", "right"], ...]:
-    return ("left", "right") if any(variant.growth for variant in variants) else ("left",)
+    return ("left", "right") if any(variant.length_change for variant in variants) else ("left",)
 
 
-def joined(
+def merge_alignments(
     variants: Sequence[Variant], origin: int, bin_width: int, left: NDArray[np.float32], right: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """ALT in the reference's positions, of its two alignments (T, bins): see `effect`."""
+    """ALT in reference positions (T, bins), merged from an indel's two alignments; see `effect`."""
     first = (min(variant.change.start for variant in variants) - origin) // bin_width
     last = (max(max(variant.change.end - 1, variant.change.start) for variant in variants) - origin) // bin_width
-    found = np.concatenate([left[:, : last + 1], right[:, last + 1 :]], axis=1)
-    found[:, first : last + 1] = (left[:, first : last + 1] + right[:, first : last + 1]) / 2
-    return found
+    alt = np.concatenate([left[:, : last + 1], right[:, last + 1 :]], axis=1)
+    alt[:, first : last + 1] = (left[:, first : last + 1] + right[:, first : last + 1]) / 2
+    return alt
 
 
 def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome, assembly: Assembly) -> Locus:
-    """The window of variants, once everything that can be wrong with a question has been looked at."""
+    """Check that a model can predict the variants' effect; returns their input window."""
     if not variants:
         raise BadVariant("Give at least one variant, such as chr1:47690516:C:T.")
     if assembly.name not in card.assemblies:
         raise InvalidRequest(
-            f"Model {card.id} is for {' and '.join(card.assemblies)}; it cannot be asked about {assembly.name}."
+            f"Model {card.id} is for {' and '.join(card.assemblies)}; it cannot be used with {assembly.name}."
         )
-    check_apart(variants)
+    check_disjoint(variants)
     for variant in variants:
         if (longest := max(len(variant.ref), len(variant.alt))) > card.window // 2:
             raise BadVariant(
-                f"{shortened(str(variant))} changes {longest:,} bp, more than half of the {card.window:,} bp model "
-                f"{card.id} reads; what would be left says little about the place."
+                f"{shorten(str(variant))} changes {longest:,} bp, more than half of the {card.window:,} bp that model "
+                f"{card.id} reads; too little of the original sequence would be left for a prediction."
             )
     window = input_window(card, variants, assembly)
     for variant in variants:
@@ -226,13 +244,13 @@ def check_variants(variants: Sequence[Variant], card: ModelCard, genome: Genome,
 
 
 def check_known(codes: Codes, window: Locus, assembly: Assembly) -> float:
-    """The share of N in a window; raises `NoSequence` where hardly anything else is left."""
+    """The share of N in a window; raises `NoSequence` if it is above `MAX_UNKNOWN`."""
     unknown = float(np.mean(codes == N))
-    if unknown > MOST_UNKNOWN:
-        shown = Locus(window.chrom, max(window.start, 0), window.end)
+    if unknown > MAX_UNKNOWN:
+        visible = Locus(window.chrom, max(window.start, 0), window.end)
         raise NoSequence(
-            f"{unknown:.0%} of the model's window {shown} of {assembly.name} "
-            f"is N (unknown, or beyond the chromosome); at least {1 - MOST_UNKNOWN:.0%} of it must be known sequence."
+            f"{unknown:.0%} of the model's window {visible} of {assembly.name} "
+            f"is N (unknown, or beyond the chromosome); at least {1 - MAX_UNKNOWN:.0%} of it must be known sequence."
         )
     return unknown
 
@@ -243,38 +261,38 @@ def middle_of(variants: Sequence[Variant]) -> int:
 
 
 def input_window(card: ModelCard, variants: Sequence[Variant], assembly: Assembly) -> Locus:
-    """The model's input around the variants; may reach beyond the chromosome's ends, where there is N.
+    """The model's input around the variants; where it reaches beyond the chromosome's ends, the sequence is N.
 
-    The middle of the variants lies where the card places it: at 0-based L / 2 - 1, or so that the bins are those of
-    the chromosome's own grid, and an effect's REF is the genome-wide track. Windows on the grid lie at a few places
-    only, so that variants near each other have theirs, and what is kept of it, in common.
+    The card decides where the variants' middle lies: at 0-based L / 2 - 1, or such that the bins are those of the
+    chromosome's own grid, in which case an effect's REF equals the genome-wide track. Windows on the grid start at few
+    positions, so that variants near each other share a window and its cached activations.
     """
     first, last = min(v.start for v in variants), max(v.start for v in variants)
-    if len({variant.chrom for variant in variants}) > 1 or last - first >= card.kept:
+    if len({variant.chrom for variant in variants}) > 1 or last - first >= card.predicted_bp:
         raise BadVariant(
             f"The variants of one haplotype lie too far apart for model {card.id}, "
-            f"which predicts {card.kept:,} bp at a time; ask for them one by one."
+            f"which predicts {card.predicted_bp:,} bp at a time; request each one separately."
         )
     chrom, middle = variants[0].chrom, middle_of(variants)
     return window_around(card, chrom, middle, assembly)
 
 
 def window_around(card: ModelCard, chrom: str, middle: int, assembly: Assembly) -> Locus:
-    """The input window in whose middle a position lies, as the card places it."""
-    length = card.window_on(assembly.chromsizes[chrom])
+    """The input window around a position, placed as the card says."""
+    length = card.window_length(assembly.chromsizes[chrom])
     if card.placement == "centre":
         start = middle - (length // 2 - 1)
     else:
         n_bins = card.n_bins(length)
-        step = max(1, n_bins // SHARED)  # bins
+        step = max(1, n_bins // GRID_STEPS)  # bins
         centre = middle // (card.bin_width * step) * step + step // 2
         start = (centre - n_bins // 2) * card.bin_width - card.crop
     return Locus(chrom, start, start + length)
 
 
 def output_bins(card: ModelCard, window: Locus, assembly: Assembly) -> tuple[Locus, slice]:
-    """The bins of a window's output that touch the chromosome, and what of it they cover."""
-    begins = window.start + card.crop
+    """The part of a window's output that lies on the chromosome: its locus, and its bins."""
+    start = window.start + card.crop
     end = min(window.end - card.crop, assembly.chromsizes[window.chrom])
-    bins = slice(max(0, -begins // card.bin_width), -(-(end - begins) // card.bin_width))
-    return Locus(window.chrom, max(begins, 0), end), bins
+    bins = slice(max(0, -start // card.bin_width), -(-(end - start) // card.bin_width))
+    return Locus(window.chrom, max(start, 0), end), bins

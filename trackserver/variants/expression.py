@@ -1,8 +1,8 @@
-"""What a variant does to genes: fold changes of the tracks that measure expression, gene by gene.
+"""A variant's effect on gene expression: the fold change of each gene in the tracks that measure expression.
 
-Tracks of transcription's beginning (CAGE, PRO-cap and the like) are read over the bins that touch 501 bp around a
-gene's start site, tracks of RNA over its exons' bins, as AlphaGenome's gene masks and Calico's gene scores do; stranded
-tracks are read for genes on their strand only. A model without such tracks says nothing about genes.
+Tracks of transcription start sites (CAGE, PRO-cap and similar) are summed over the bins that touch 501 bp around a
+gene's start site. RNA tracks are summed over the bins of its exons. AlphaGenome's gene masks and Calico's gene scores
+do the same. Stranded tracks count for genes on their own strand only. A model without such tracks has no gene scores.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from trackserver.models.card import Track
 from trackserver.variants.effect import Effect
 from trackserver.variants.scores import NARROW, fold_change, pseudocounts
 
-Part = Literal["start", "exons"]
-_PARTS: tuple[Part, Part] = ("start", "exons")
+GenePart = Literal["start", "exons"]
+_PARTS: tuple[GenePart, GenePart] = ("start", "exons")
 
 _START = re.compile(r"CAGE|P?ROCAP|GROCAP|RAMPAGE|STRTSEQ")
 _RNA = re.compile(r"(?!.*(SMALL|MICRO|MI)RNA).*(RNASEQ|^RNA|POLYARNA|TOTALRNA|^POLYA)")
@@ -30,15 +30,15 @@ _RNA = re.compile(r"(?!.*(SMALL|MICRO|MI)RNA).*(RNASEQ|^RNA|POLYARNA|TOTALRNA|^P
 
 @dataclass(frozen=True)
 class GeneChange:
-    """A gene's expression in one assay and biosample, REF and ALT.
+    """A gene's expression in one assay and biosample, for REF and ALT.
 
-    tss_distance : bp from the gene's start site to the variants, negative upstream of it as the gene is read
-    n_bins : how many bins were read; of an RNA track those of the exons that lie among the effect's
+    tss_distance : bp from the gene's start site to the variants; negative upstream, in the gene's direction
+    n_bins : number of bins summed; for RNA tracks, those of the exons within the effect's bins
     ref, alt : sums over these bins, in the tracks' units; the mean of `n_tracks` replicates
-    log2fc : log2 of ALT over REF of these sums, with each track's pseudocount added to each bin; the mean over
+    log2fc : log2 of ALT over REF of these sums, after each track's pseudocount is added to each bin; the mean over
         replicates, and over the alignments of an indel
-    interval : the smallest and the largest fold change, over replicates, alignments and the strands and shifts that
-        are averaged; None where there is but one
+    interval : smallest and largest fold change among replicates, alignments, and the averaged strands and shifts; None
+        if there is only one value
     """
 
     gene: str
@@ -54,8 +54,8 @@ class GeneChange:
     interval: tuple[float, float] | None
 
 
-def reads(assay: str) -> Part | None:
-    """Which part of a gene an assay measures the expression at; None of assays that do not measure it."""
+def gene_part(assay: str) -> GenePart | None:
+    """The part of a gene where an assay measures its expression; None if the assay does not measure expression."""
     plain = re.sub(r"[^A-Z0-9]", "", assay.upper())
     if _START.search(plain):
         return "start"
@@ -63,35 +63,35 @@ def reads(assay: str) -> Part | None:
 
 
 def gene_changes(effect: Effect, genes: Genes) -> list[GeneChange]:
-    """Every gene that the effect's expression tracks can be read at, the largest |log2 fold change| first."""
-    rows = [row for row, track in enumerate(effect.tracks) if reads(effect.card.tracks[track].assay)]
+    """Expression changes of every gene within the effect's bins, largest |log2 fold change| first."""
+    rows = [row for row, track in enumerate(effect.tracks) if gene_part(effect.card.tracks[track].assay)]
     if not rows:
         return []
-    read = _Read(effect, rows)
-    found = [change for gene in genes.within(_around(effect)) for change in read.gene(gene)]
-    return sorted(found, key=lambda change: (-abs(change.log2fc), change.gene, change.assay, change.biosample))
+    expression = _Expression(effect, rows)
+    changes = [change for gene in genes.overlapping(_gene_region(effect)) for change in expression.changes(gene)]
+    return sorted(changes, key=lambda change: (-abs(change.log2fc), change.gene, change.assay, change.biosample))
 
 
-def _around(effect: Effect) -> Locus:
-    """Genes that begin or end this near to the first or last bin are still read in part."""
-    near = NARROW // 2
-    return Locus(effect.locus.chrom, max(effect.locus.start - near, 0), effect.locus.end + near)
+def _gene_region(effect: Effect) -> Locus:
+    """The effect's locus, extended because the 501 bp around a start site just outside still touch its bins."""
+    margin = NARROW // 2
+    return Locus(effect.locus.chrom, max(effect.locus.start - margin, 0), effect.locus.end + margin)
 
 
 class _Samples(NamedTuple):
-    """Rows (R,) of an effect for genes of one strand, ordered by assay and biosample; a sample begins at each `begins`.
+    """Rows (R,) of an effect for genes of one strand, grouped into samples of one assay and biosample each.
 
-    `names` are the samples' assays and biosamples, `counts` how many rows each has.
+    `names` are the samples' assays and biosamples; sample i has `counts[i]` rows, from index `starts[i]` on.
     """
 
     rows: NDArray[np.intp]
     names: list[tuple[str, str]]
-    begins: NDArray[np.intp]
+    starts: NDArray[np.intp]
     counts: NDArray[np.intp]
 
 
-class _Read:
-    """An effect's tracks that measure expression, read gene by gene."""
+class _Expression:
+    """The rows of an effect that measure expression."""
 
     def __init__(self, effect: Effect, rows: list[int]):
         self.effect = effect
@@ -103,58 +103,59 @@ class _Read:
             for strand in "+-"
         }
 
-    def gene(self, gene: Gene) -> Iterator[GeneChange]:
-        around = Locus(gene.locus.chrom, gene.tss - NARROW // 2, gene.tss + NARROW // 2 + 1)
-        for part, loci in zip(_PARTS, ((around,), gene.exons), strict=True):
+    def changes(self, gene: Gene) -> Iterator[GeneChange]:
+        start_site = Locus(gene.locus.chrom, gene.tss - NARROW // 2, gene.tss + NARROW // 2 + 1)
+        for part, loci in zip(_PARTS, ((start_site,), gene.exons), strict=True):
             samples = self.samples[part, "-" if gene.strand == "-" else "+"]
-            bins = self._touched(loci)
+            bins = self._bins_touching(loci)
             if samples.names and len(bins):
-                yield from self._changes(gene, samples, bins)
+                yield from self._sample_changes(gene, samples, bins)
 
-    def _changes(self, gene: Gene, samples: _Samples, bins: NDArray[np.int64]) -> Iterator[GeneChange]:
-        rows, _, begins, counts = samples
-        at, pseudo = np.ix_(rows, bins), self.pseudo[rows]
-        ref, *alts = (values[at].astype(np.float64) for values in (self.effect.ref, *self.effect.alignments))
+    def _sample_changes(self, gene: Gene, samples: _Samples, bins: NDArray[np.int64]) -> Iterator[GeneChange]:
+        rows, _, starts, counts = samples
+        cells, pseudo = np.ix_(rows, bins), self.pseudo[rows]
+        ref, *alts = (values[cells].astype(np.float64) for values in (self.effect.ref, *self.effect.alignments))
         folds = np.stack([fold_change(ref, alt, pseudo) for alt in alts])  # (A, R), A alignments
-        of_alts = np.mean([alt.sum(axis=1) for alt in alts], axis=0)
+        mean_alt = np.mean([alt.sum(axis=1) for alt in alts], axis=0)
         ref_sums, alt_sums, means = (
-            (np.add.reduceat(values, begins) / counts).tolist()
-            for values in (ref.sum(axis=1), of_alts, folds.mean(axis=0))
+            (np.add.reduceat(values, starts) / counts).tolist()
+            for values in (ref.sum(axis=1), mean_alt, folds.mean(axis=0))
         )
-        each = folds if not self.members else np.stack([
-            fold_change(one[at].astype(np.float64), other[at].astype(np.float64), pseudo) for one, other in self.members
+        single = folds if not self.members else np.stack([
+            fold_change(ref[cells].astype(np.float64), alt[cells].astype(np.float64), pseudo)
+            for ref, alt in self.members
         ])  # fmt: skip
-        lows = np.minimum.reduceat(each.min(axis=0), begins).tolist()
-        highs = np.maximum.reduceat(each.max(axis=0), begins).tolist()
+        lows = np.minimum.reduceat(single.min(axis=0), starts).tolist()
+        highs = np.maximum.reduceat(single.max(axis=0), starts).tolist()
         distance = (self.effect.middle - gene.tss) * (-1 if gene.strand == "-" else 1)
         for number, (assay, biosample) in enumerate(samples.names):
-            several = counts[number] * len(each) > 1
+            has_interval = counts[number] * len(single) > 1
             yield GeneChange(
                 gene.name, gene.strand, distance, assay, biosample, len(bins), int(counts[number]),
                 ref_sums[number], alt_sums[number], means[number],
-                (lows[number], highs[number]) if several else None,
+                (lows[number], highs[number]) if has_interval else None,
             )  # fmt: skip
 
-    def _touched(self, loci: Iterable[Locus]) -> NDArray[np.int64]:
-        """The bins that touch one of the loci, each once, by place."""
+    def _bins_touching(self, loci: Iterable[Locus]) -> NDArray[np.int64]:
+        """The bins that touch any of the loci, sorted and unique."""
         origin, width, n_bins = self.effect.origin, self.effect.bin_width, self.effect.ref.shape[1]
         spans = [((locus.start - origin) // width, -(-(locus.end - origin) // width)) for locus in loci]
         parts = [np.arange(max(first, 0), min(end, n_bins)) for first, end in spans]
         return np.unique(np.concatenate(parts)).astype(np.int64) if parts else np.empty(0, np.int64)
 
 
-def _samples(tracks: Iterable[tuple[int, Track]], part: Part, strand: str) -> _Samples:
-    fit = [
+def _samples(tracks: Iterable[tuple[int, Track]], part: GenePart, strand: str) -> _Samples:
+    matches = [
         (track.assay, track.biosample, row)
         for row, track in tracks
-        if reads(track.assay) == part and (track.strand not in ("+", "-") or track.strand == strand)
+        if gene_part(track.assay) == part and (track.strand not in ("+", "-") or track.strand == strand)
     ]
-    fit.sort()
-    names = [(assay, biosample) for assay, biosample, _ in fit]
-    begins = [number for number, name in enumerate(names) if number == 0 or name != names[number - 1]]
+    matches.sort()
+    names = [(assay, biosample) for assay, biosample, _ in matches]
+    starts = [number for number, name in enumerate(names) if number == 0 or name != names[number - 1]]
     return _Samples(
-        np.array([row for *_, row in fit], np.intp),
-        [names[number] for number in begins],
-        np.array(begins, np.intp),
-        np.diff([*begins, len(names)]),
+        np.array([row for *_, row in matches], np.intp),
+        [names[number] for number in starts],
+        np.array(starts, np.intp),
+        np.diff([*starts, len(names)]),
     )

@@ -1,6 +1,6 @@
-"""When not to believe an effect: warnings, each with a severity, one sentence, what to do about it, and its evidence.
+"""Warnings: reasons not to believe an effect, each with a severity, a sentence, advice, and evidence.
 
-What a warning needs besides the effect and the model's card is a value, `Surroundings`: nothing here reads a file.
+Nothing here reads a file: what a warning needs besides the effect and the model's card is in `Surroundings`.
 """
 
 from __future__ import annotations
@@ -20,26 +20,25 @@ from trackserver.variants.scores import MODERATE, STRONG, Column
 Severity = Literal["note", "caution", "warning"]
 SEVERITIES: tuple[Severity, ...] = ("warning", "caution", "note")
 
-NOTABLE_UNKNOWN = 0.02  # share of N in the window from which on it is said
-MUCH_UNKNOWN = 0.25
-MOSTLY = 0.5  # share of the bases around a variant from which on repeats are said though it lies between them
-CHANGED = 0.1  # |log2 fold change| from which on a track counts as changed, as the page has it
-NEAR = 0.1  # part of a threshold within which |Δ| is near it
-DISAGREEING = 0.5  # spread, as a part of the change, from which on it is said
-POOR = 0.3  # Pearson r with the measurement on the test fold
-MOST = 8  # tracks that evidence lists
+MIN_UNKNOWN = 0.02  # share of N in the window that is worth a note
+MIN_MUCH_UNKNOWN = 0.25  # and a caution
+MIN_REPEAT_SHARE = 0.5  # of the bases around a variant that lies outside a repeat
+MIN_CHANGE = 0.1  # |log2 fold change| of a track that counts as changed, as on the page
+NEAR = 0.1  # fraction of a threshold within which |Δ| is near it
+MAX_SPREAD = 0.5  # as a fraction of the change
+MIN_PEARSON = 0.3  # with the measurement on the test fold
+MAX_LISTED = 8  # tracks in a warning's evidence
 
-
-Measured = tuple[str, str, str, str]  # assay, biosample, target and strand, in lower case
+TrackKind = tuple[str, str, str, str]  # assay, biosample, target and strand, in lower case
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How intervals of a kind lie at the variants.
+    """How the variants overlap intervals of one kind, such as repeats.
 
-    hit : whether a changed base lies in one
-    share : of the bases in the 501 bp around the variants that lie in one
-    names : of those that touch these bases, in order of place
+    hit : whether a changed base lies in an interval
+    share : fraction of the 501 bp around the variants that lies in intervals
+    names : names of the intervals that touch these 501 bp, by position
     """
 
     hit: bool
@@ -48,25 +47,26 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Other:
-    """What another model says of the same variants: `sizes` are signed, Δ of probabilities, else log2 fold changes.
+class OtherEffect:
+    """Another model's effect of the same variants, `effect` being its id.
 
-    Its tracks are known by what they measure (`like`); of several alike the mean, where they agree on the sign.
+    `sizes` are signed: Δ for probabilities, otherwise log2 fold changes. Tracks are matched by kind (`track_kind`);
+    several tracks of one kind count by their mean, if they agree on the sign.
     """
 
     model: str
     title: str
     effect: str
-    sizes: dict[Measured, float]
+    sizes: dict[TrackKind, float]
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is known about the variants' place and about the model's training; None or empty: not known.
+    """What is known about the variants' position and the model's training; None or empty means unknown.
 
-    window : what the model read; of it `beyond` bp lie beyond the chromosome's ends
-    repeats, blacklist : how they lie there
-    fold : of the model's training, where its card says which the variants lie in
+    window : the model's input, of which `beyond` bp lie beyond the chromosome's ends
+    repeats, blacklist : the overlap with repeats and with blacklisted regions
+    fold : the fold of the model's training that the variants lie in
     others : other models' effects of the same variants on the same assembly
     """
 
@@ -76,12 +76,12 @@ class Surroundings:
     repeats: Overlap | None = None
     blacklist: Overlap | None = None
     fold: str = ""
-    others: tuple[Other, ...] = ()
+    others: tuple[OtherEffect, ...] = ()
 
 
 @dataclass(frozen=True)
 class Caveat:
-    """`advice` is what to do about it; `evidence` is strict JSON."""
+    """One warning. `advice` is what to do about it; `evidence` is strict JSON."""
 
     code: str
     severity: Severity
@@ -92,13 +92,13 @@ class Caveat:
 
 @dataclass(frozen=True)
 class _Case:
-    """Everything a warning may be about; `sizes` (T,) are signed, and `changed` the rows that count as changed."""
+    """What warnings are based on; `sizes` (T,) are signed, `bins` (T,) are those of each track's largest |Δ|."""
 
     effect: Effect
-    around: Surroundings
+    surroundings: Surroundings
     spread: NDArray[np.float64] | None
     sizes: Column
-    at: list[int]
+    bins: list[int]
 
     @property
     def card(self) -> ModelCard:
@@ -106,114 +106,114 @@ class _Case:
 
     @property
     def changed(self) -> list[int]:
-        """The rows that change notably, the most changed first."""
+        """The rows that count as changed, largest change first."""
         size = np.abs(self.sizes)
-        least = MODERATE if self.card.probability else CHANGED
-        return [row for row in np.argsort(-size, kind="stable").tolist() if size[row] >= least]
+        threshold = MODERATE if self.card.probability else MIN_CHANGE
+        return [row for row in np.argsort(-size, kind="stable").tolist() if size[row] >= threshold]
 
     def track(self, row: int) -> Track:
         return self.card.tracks[self.effect.tracks[row]]
 
-    def measured(self, row: int) -> Measured:
+    def track_kind(self, row: int) -> TrackKind:
         track = self.track(row)
-        return like(track.assay, track.biosample, track.target, track.strand)
+        return track_kind(track.assay, track.biosample, track.target, track.strand)
 
-    def listed(self, rows: Sequence[int], **values: Callable[[int], float]) -> list[dict[str, Any]]:
-        """Tracks as evidence."""
+    def evidence(self, rows: Sequence[int], **values: Callable[[int], float]) -> list[dict[str, Any]]:
+        """The first tracks, each with the named values."""
         return [
             {"index": self.track(row).index, "name": self.track(row).name}
-            | {name: round(float(of(row)), 4) for name, of in values.items()}
-            for row in rows[:MOST]
+            | {name: round(float(value(row)), 4) for name, value in values.items()}
+            for row in rows[:MAX_LISTED]
         ]
 
-    def shown(self, size: float) -> str:
+    def format_size(self, size: float) -> str:
         return f"{size:+.2f}" if self.card.probability else f"{size:+.2f} log2"
 
 
-def warnings(effect: Effect, around: Surroundings, spread: NDArray[np.float64] | None = None) -> list[Caveat]:
-    """All that speaks against believing an effect, the most severe first.
+def warnings(effect: Effect, surroundings: Surroundings, spread: NDArray[np.float64] | None = None) -> list[Caveat]:
+    """All reasons not to believe an effect, most severe first.
 
     Parameters
     ----------
     spread
-        (T,) standard deviation of each track's change over the strands and shifts that are averaged: of the signed
-        size (`signed_sizes`); None where there is one only, or it is not known.
+        (T,) standard deviation of each track's signed size (`signed_sizes`) over the averaged strands and shifts; None
+        if there is only one, or it is unknown.
     """
-    case = _Case(effect, around, spread, signed_sizes(effect), effect.scores["bin"].astype(int).tolist())
-    found = [caveat for check in _CHECKS for caveat in check(case)]
-    return sorted(found, key=lambda caveat: SEVERITIES.index(caveat.severity))
+    case = _Case(effect, surroundings, spread, signed_sizes(effect), effect.scores["bin"].astype(int).tolist())
+    caveats = [caveat for check in _CHECKS for caveat in check(case)]
+    return sorted(caveats, key=lambda caveat: SEVERITIES.index(caveat.severity))
 
 
 def signed_sizes(effect: Effect) -> Column:
-    """(T,) what a track ranks by, with its sign: Δ at the strongest bin of a probability, else log2fc."""
+    """(T,) what tracks are ranked by, with its sign: Δ at the strongest bin for a probability, else log2fc."""
     return effect.scores["delta" if effect.card.probability else "log2fc"]
 
 
-def like(assay: str, biosample: str, target: str, strand: str) -> Measured:
-    """What tracks of different models are held to be of the same kind by."""
+def track_kind(assay: str, biosample: str, target: str, strand: str) -> TrackKind:
+    """The kind of a track; tracks of different models are compared if they are of the same kind."""
     return assay.lower(), biosample.lower(), target.lower(), strand
 
 
-# --- The place -------------------------------------------------------------------------------------------------------
+# --- The position ----------------------------------------------------------------------------------------------------
 
 
 def _blacklist(case: _Case) -> Iterator[Caveat]:
-    found = case.around.blacklist
-    if found and found.share > 0:
-        where = "lies in" if found.hit else "is next to"
+    overlap = case.surroundings.blacklist
+    if overlap and overlap.share > 0:
+        position = "lies in" if overlap.hit else "is next to"
         yield Caveat(
-            "blacklist", "warning" if found.hit else "caution",
-            f"The variant {where} a blacklisted region{_named(found)}: what is measured there is an artefact, and "
-            "models may have learnt it.",
+            "blacklist", "warning" if overlap.hit else "caution",
+            f"The variant {position} a blacklisted region{_names(overlap)}: measurements there are artefacts, and the "
+            "model may have learnt them.",
             "Do not read the predicted or the measured signal here as biology.",
-            _overlap(found),
+            _overlap_evidence(overlap),
         )  # fmt: skip
 
 
 def _repeat(case: _Case) -> Iterator[Caveat]:
-    found = case.around.repeats
-    if found and (found.hit or found.share >= MOSTLY):
-        where = "lies in" if found.hit else "is surrounded by"
+    overlap = case.surroundings.repeats
+    if overlap and (overlap.hit or overlap.share >= MIN_REPEAT_SHARE):
+        position = "lies in" if overlap.hit else "is surrounded by"
         yield Caveat(
             "repeat", "note",
-            f"The variant {where} a repeat{_named(found)}, where short reads map badly: measurements, from which the "
-            "model learnt, are poor in such sequence.",
-            "Compare with the measured tracks; where they are empty all around, prefer other evidence.",
-            _overlap(found),
+            f"The variant {position} repeats{_names(overlap)}, where short reads map poorly: the measurements that the "
+            "model was trained on are unreliable in such sequence.",
+            "Compare with the measured tracks; if they are empty all around, prefer other evidence.",
+            _overlap_evidence(overlap),
         )  # fmt: skip
 
 
-def _named(found: Overlap) -> str:
-    if not found.names:
+def _names(overlap: Overlap) -> str:
+    if not overlap.names:
         return ""
-    more = len(found.names) - 3
-    return f" ({', '.join(found.names[:3])}{f' and {more} more' if more > 0 else ''})"
+    more = len(overlap.names) - 3
+    return f" ({', '.join(overlap.names[:3])}{f' and {more} more' if more > 0 else ''})"
 
 
-def _overlap(found: Overlap) -> dict[str, Any]:
-    return {"hit": found.hit, "share": round(found.share, 4), "names": list(found.names[:MOST])}
+def _overlap_evidence(overlap: Overlap) -> dict[str, Any]:
+    return {"hit": overlap.hit, "share": round(overlap.share, 4), "names": list(overlap.names[:MAX_LISTED])}
 
 
 def _chromosome_end(case: _Case) -> Iterator[Caveat]:
-    share = case.around.beyond / len(case.around.window)
+    share = case.surroundings.beyond / len(case.surroundings.window)
     if share > 0:
         yield Caveat(
-            "chromosome_end", "caution" if share > MUCH_UNKNOWN else "note",
-            f"{case.around.beyond:,} of the {len(case.around.window):,} bp the model read lie beyond the end of "
-            f"{case.around.window.chrom} and were left blank.",
-            "Near an end compare REF with the measured track first; a model that reads less fits better here.",
-            {"beyond": case.around.beyond, "share": round(share, 4)},
+            "chromosome_end", "caution" if share > MIN_MUCH_UNKNOWN else "note",
+            f"{case.surroundings.beyond:,} of the {len(case.surroundings.window):,} bp in the model's window lie "
+            f"beyond the end of {case.surroundings.window.chrom} and were left blank.",
+            "Compare REF with the measured track first; a model with a shorter window suits this position better.",
+            {"beyond": case.surroundings.beyond, "share": round(share, 4)},
         )  # fmt: skip
 
 
 def _unknown(case: _Case) -> Iterator[Caveat]:
-    unknown, length = case.effect.unknown, len(case.around.window)
-    if unknown - case.around.beyond / length >= NOTABLE_UNKNOWN:
+    unknown, length = case.effect.unknown, len(case.surroundings.window)
+    if unknown - case.surroundings.beyond / length >= MIN_UNKNOWN:
         yield Caveat(
-            "unknown_sequence", "caution" if unknown > MUCH_UNKNOWN else "note",
-            f"{unknown:.0%} of the {length:,} bp the model read is unknown sequence (N, or beyond the chromosome's "
-            "end), which it was not trained on.",
-            "Trust what the gap cannot reach; an assembly without the gap, or a model that reads less, says more.",
+            "unknown_sequence", "caution" if unknown > MIN_MUCH_UNKNOWN else "note",
+            f"{unknown:.0%} of the {length:,} bp in the model's window is unknown sequence (N, or beyond the "
+            "chromosome's end), which the model was not trained on.",
+            "Trust only bins that the gap cannot reach, or use another assembly or a model with a shorter window.",
             {"unknown": round(unknown, 4)},
         )  # fmt: skip
 
@@ -222,51 +222,52 @@ def _unknown(case: _Case) -> Iterator[Caveat]:
 
 
 def _other_assembly(case: _Case) -> Iterator[Caveat]:
-    asked, trained = case.around.assembly, case.card.assemblies[0]
-    if asked != trained:
+    assembly, trained = case.surroundings.assembly, case.card.assemblies[0]
+    if assembly != trained:
         yield Caveat(
             "other_assembly", "note",
-            f"{case.card.title} was trained on {trained}; it is asked about the sequence of {asked}.",
-            f"Where the sequence is the same the effect is too; else ask about the variant's place on {trained}.",
-            {"trained_on": trained, "asked": asked},
+            f"{case.card.title} was trained on {trained}, but this prediction is for {assembly}.",
+            f"If both assemblies have the same sequence here, so is the effect; else use the variant's position on "
+            f"{trained}.",
+            {"trained_on": trained, "asked": assembly},
         )  # fmt: skip
 
 
 def _training_fold(case: _Case) -> Iterator[Caveat]:
-    if case.around.fold in ("train", "valid"):
-        how = "was trained on" if case.around.fold == "train" else "was selected by"
+    if case.surroundings.fold in ("train", "valid"):
+        use = "trained" if case.surroundings.fold == "train" else "selected"
         yield Caveat(
             "training_fold", "note",
-            f"The model {how} the measurements at this place: that its REF looks like them there shows little.",
-            "Judge the model by its figures on the test fold, or at places that were held out.",
-            {"fold": case.around.fold},
+            f"The model was {use} on the measurements at this position, so it proves little that REF agrees with them.",
+            "Judge the model by its figures on the test fold, or at positions held out from training.",
+            {"fold": case.surroundings.fold},
         )  # fmt: skip
 
 
 def _poor_agreement(case: _Case) -> Iterator[Caveat]:
-    known = _test_pearson(case)
-    poor = [row for row, r in known.items() if r < POOR]
+    pearson = _test_pearson(case)
+    poor = [row for row, r in pearson.items() if r < MIN_PEARSON]
     if poor:
         poor.sort(key=lambda row: (-abs(case.sizes[row]), row))
         yield Caveat(
             "poor_agreement", "caution",
-            f"On the test fold {_among(case, poor)} from the measurement (Pearson r = {known[poor[0]]:.2f}).",
+            f"On the test fold {_poor_tracks(case, poor)} from the measurement (Pearson r = {pearson[poor[0]]:.2f}).",
             "Do not rank by such a track; prefer others of the same assay, or another model.",
-            {"tracks": case.listed(poor, pearson=known.__getitem__), "count": len(poor)},
+            {"tracks": case.evidence(poor, pearson=pearson.__getitem__), "count": len(poor)},
         )  # fmt: skip
 
 
 def _test_pearson(case: _Case) -> dict[int, float]:
-    """By row, where the card has such a figure."""
+    """Pearson r on the test fold by row, for the tracks whose figure is in the card."""
     fold = case.card.metrics.get("test")
     figures = fold.get("pearson") if isinstance(fold, dict) else None
     if not isinstance(figures, list):
         return {}
-    each = enumerate(case.effect.tracks)
-    return {row: figures[track] for row, track in each if track < len(figures) and figures[track] is not None}
+    rows = enumerate(case.effect.tracks)
+    return {row: figures[track] for row, track in rows if track < len(figures) and figures[track] is not None}
 
 
-def _among(case: _Case, rows: Sequence[int]) -> str:
+def _poor_tracks(case: _Case, rows: Sequence[int]) -> str:
     first = case.track(rows[0]).name
     return f"{first} is far" if len(rows) == 1 else f"{len(rows)} of the chosen tracks are far, {first} among them,"
 
@@ -278,7 +279,7 @@ def _no_effect(case: _Case) -> Iterator[Caveat]:
     if not case.effect.delta.any():
         yield Caveat(
             "no_effect", "note", "The model predicts no change at all on the chosen tracks.",
-            "Look at all tracks; a model that reads further, or one of splicing or coding, may see what this cannot.",
+            "Look at all tracks; a model with a longer window, or one of splicing or coding, may show an effect.",
             {"max_abs_delta": 0.0},
         )  # fmt: skip
 
@@ -297,10 +298,11 @@ def _near_threshold(case: _Case) -> Iterator[Caveat]:
         first = rows[0]
         yield Caveat(
             "near_threshold", "note",
-            f"{case.track(first).name} changes by {case.shown(case.sizes[first])}, near the threshold of "
+            f"{case.track(first).name} changes by {case.format_size(case.sizes[first])}, near the threshold of "
             f"{near[first]:g}" + (f"; {len(rows)} of the chosen tracks are near one." if len(rows) > 1 else "."),
-            "Read the number, not the word: on the other side of the line it would be hardly different.",
-            {"tracks": case.listed(rows, delta=case.sizes.__getitem__, threshold=near.__getitem__), "count": len(rows)},
+            "Read the number, not the word: on the other side of the threshold it would hardly differ.",
+            {"tracks": case.evidence(rows, delta=case.sizes.__getitem__, threshold=near.__getitem__),
+             "count": len(rows)},
         )  # fmt: skip
 
 
@@ -308,53 +310,53 @@ def _ensemble_spread(case: _Case) -> Iterator[Caveat]:
     spread = _spread(case)
     if spread is None:
         return
-    torn = [row for row in case.changed if spread[row] > DISAGREEING * abs(case.sizes[row])]
-    if torn:
-        first = torn[0]
+    unsure = [row for row in case.changed if spread[row] > MAX_SPREAD * abs(case.sizes[row])]
+    if unsure:
+        first, size = unsure[0], case.format_size(case.sizes[unsure[0]])
         yield Caveat(
             "ensemble_spread", "caution",
-            f"What is averaged disagrees about {len(torn)} of {len(case.changed)} changed tracks: "
-            f"{case.track(first).name} {case.shown(case.sizes[first])} ± {spread[first]:.2f} over strands, shifts or "
-            "alignments.",
+            f"The averaged predictions disagree about {len(unsure)} of {len(case.changed)} changed tracks: "
+            f"{case.track(first).name} {size} ± {spread[first]:.2f} over strands, shifts or alignments.",
             "Take neither the size nor the sign of these tracks for granted; look for tracks on which they agree.",
-            {"tracks": case.listed(torn, size=case.sizes.__getitem__, spread=spread.__getitem__), "count": len(torn)},
+            {"tracks": case.evidence(unsure, size=case.sizes.__getitem__, spread=spread.__getitem__),
+             "count": len(unsure)},
         )  # fmt: skip
 
 
 def _spread(case: _Case) -> Column | None:
-    """(T,) standard deviation over an indel's alignments, and over strands and shifts, whichever is larger."""
-    found = [] if case.spread is None else [np.asarray(case.spread, np.float64)]
+    """(T,) standard deviation over an indel's alignments, or over strands and shifts, whichever is larger."""
+    spreads = [] if case.spread is None else [np.asarray(case.spread, np.float64)]
     if len(case.effect.alignments) > 1:
-        alone = (replace(case.effect, alt=alt, alignments=(alt,)) for alt in case.effect.alignments)
-        found.append(np.std([signed_sizes(effect) for effect in alone], axis=0))
-    return np.max(found, axis=0) if found else None
+        effects = (replace(case.effect, alt=alt, alignments=(alt,)) for alt in case.effect.alignments)
+        spreads.append(np.std([signed_sizes(effect) for effect in effects], axis=0))
+    return np.max(spreads, axis=0) if spreads else None
 
 
 def _models_disagree(case: _Case) -> Iterator[Caveat]:
-    against = [(other, row) for other in case.around.others for row in _against(case, other)]
-    if against:
-        other, row = against[0]
-        says = other.sizes[case.measured(row)]
-        titles = sorted({other.title for other, _ in against})
+    opposed = [(other, row) for other in case.surroundings.others for row in _opposed_rows(case, other)]
+    if opposed:
+        other, row = opposed[0]
+        other_size = other.sizes[case.track_kind(row)]
+        titles = sorted({other.title for other, _ in opposed})
         yield Caveat(
             "models_disagree", "caution",
-            f"{' and '.join(titles)} {'says' if len(titles) == 1 else 'say'} the opposite: {case.track(row).name} "
-            f"goes {_direction(case.sizes[row])} here and {_direction(says)} there.",
-            "Trust neither sign without a measurement; look at where the models' REF follows the measured track.",
+            f"{' and '.join(titles)} {'predicts' if len(titles) == 1 else 'predict'} the opposite: "
+            f"{case.track(row).name} goes {_direction(case.sizes[row])} here and {_direction(other_size)} there.",
+            "Trust neither sign without a measurement; check which model's REF follows the measured track.",
             {"tracks": [
                 {"index": case.track(row).index, "name": case.track(row).name, "size": round(float(case.sizes[row]), 4),
-                 "model": other.model, "effect": other.effect, "other": round(other.sizes[case.measured(row)], 4)}
-                for other, row in against[:MOST]
-            ], "count": len(against)},
+                 "model": other.model, "effect": other.effect, "other": round(other.sizes[case.track_kind(row)], 4)}
+                for other, row in opposed[:MAX_LISTED]
+            ], "count": len(opposed)},
         )  # fmt: skip
 
 
-def _against(case: _Case, other: Other) -> list[int]:
-    """Rows that change notably here, and of which the other model says the opposite about as loudly."""
+def _opposed_rows(case: _Case, other: OtherEffect) -> list[int]:
+    """Changed rows for which the other model predicts a change in the opposite direction."""
     return [
         row for row in case.changed
-        if (size := other.sizes.get(case.measured(row))) is not None
-        and size * case.sizes[row] < 0 and abs(size) >= CHANGED
+        if (size := other.sizes.get(case.track_kind(row))) is not None
+        and size * case.sizes[row] < 0 and abs(size) >= MIN_CHANGE
     ]  # fmt: skip
 
 
@@ -367,23 +369,25 @@ def _indel_edge(case: _Case) -> Iterator[Caveat]:
         return
     left, right = case.effect.alignments[:2]
     touched = junction(case.effect)
-    differ = np.abs(left[:, touched] - right[:, touched]).max(axis=1, initial=0.0)
+    difference = np.abs(left[:, touched] - right[:, touched]).max(axis=1, initial=0.0)
     strongest = np.abs(case.effect.delta).max(axis=1)
-    torn = [row for row in case.changed
-            if touched.start <= case.at[row] < touched.stop and differ[row] > DISAGREEING * strongest[row]]  # fmt: skip
-    if torn:
-        first = torn[0]
+    unsure = [row for row in case.changed
+              if touched.start <= case.bins[row] < touched.stop
+              and difference[row] > MAX_SPREAD * strongest[row]]  # fmt: skip
+    if unsure:
+        first = unsure[0]
         yield Caveat(
-            "indel_edge", "caution" if case.changed[0] in torn else "note",
+            "indel_edge", "caution" if case.changed[0] in unsure else "note",
             f"The largest change of {case.track(first).name} lies at the indel itself, where ALT is the mean of two "
-            f"alignments with the reference that differ by {differ[first]:.3g} there.",
+            f"alignments with the reference, which differ by {difference[first]:.3g}.",
             "Read the bins beside the indel and the sums over 501 bp rather than the single bin at its edge.",
-            {"tracks": case.listed(torn, differ=differ.__getitem__, delta=strongest.__getitem__), "count": len(torn)},
+            {"tracks": case.evidence(unsure, differ=difference.__getitem__, delta=strongest.__getitem__),
+             "count": len(unsure)},
         )  # fmt: skip
 
 
 def junction(effect: Effect) -> slice:
-    """The bins that the variants touch; of an indel ALT is there the mean of its alignments."""
+    """The bins that the variants touch, where ALT is the mean of an indel's alignments."""
     ends = [max(change.start, change.end - 1) for change in (variant.change for variant in effect.variants)]
     first = (min(variant.change.start for variant in effect.variants) - effect.origin) // effect.bin_width
     return slice(max(first, 0), (max(ends) - effect.origin) // effect.bin_width + 1)

@@ -1,4 +1,4 @@
-"""The Flask skin: one application factory, one blueprint a resource, one table from error to status."""
+"""The Flask skin: an application factory, a blueprint for each resource, and a table from errors to statuses."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from trackserver.catalogue.listing import Listing
 from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
 from trackserver.effects.tilesets import COMPUTED
-from trackserver.hubs.headers import Headers
-from trackserver.jobs.process import queue
+from trackserver.hubs.headers import HeaderCache
+from trackserver.jobs.process import open_queue
 from trackserver.web import (
     agreement,
     batches,
@@ -31,13 +31,15 @@ from trackserver.web import (
 
 
 def create_app(served: Site) -> Flask:
-    """The application that serves one site. Opens nothing but the site's settings."""
+    """Make the application that serves a site. Files are opened later, on request."""
     app = Flask(__name__, static_folder="static", static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = served.settings.max_request_bytes
     app.json = state.StrictJSON(app)
     app.url_map.strict_slashes = False
     tileset_cache = TilesetCache(served, COMPUTED)
-    shared = state.State(served, queue(served), tileset_cache, Listing(served), Headers(served), metrics.Metrics())
+    shared = state.State(
+        served, open_queue(served), tileset_cache, Listing(served), HeaderCache(served), metrics.Metrics()
+    )
     app.extensions["trackserver"] = shared
     for name, cache in (("blocks", shared.tilesets.blocks), ("tiles", shared.tilesets.payloads)):
         shared.metrics.watch(name, cache)
@@ -46,6 +48,7 @@ def create_app(served: Site) -> Flask:
     ):  # fmt: skip
         app.register_blueprint(resource.blueprint)
     metrics.init_app(app, shared.metrics)
-    for part in (compression, errors, state):  # metrics, then these: who comes first has the last word on an answer
+    # Flask runs after-request functions in reverse order, so metrics, above, sees the final response.
+    for part in (compression, errors, state):
         part.init_app(app)
     return app

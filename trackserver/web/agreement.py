@@ -1,4 +1,4 @@
-"""How well predicted and measured tracks agree: in the window a person looks at, and genome-wide where it is known."""
+"""Agreement of predicted and observed tracks: in the loci of a request, and genome-wide where it was computed."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from dataclasses import asdict
 
 from flask import Blueprint, Response, jsonify, request
 
-from trackserver.agreement.compare import Pair, compare, kept, pair, peaks_of
+from trackserver.agreement.compare import ComparedPair, compare, open_pair, peaks_from_tileset, stored_agreement
 from trackserver.agreement.figures import Agreement
 from trackserver.errors import InvalidRequest
 from trackserver.genome.locus import Locus, parse_locus
-from trackserver.web.state import asked_number, here
+from trackserver.web.state import here, query_number
 
 blueprint = Blueprint("agreement", __name__, url_prefix="/api/v1")
 
-MOST_BASES, MOST_BINS = 20_000_000, 10_000  # of one question: what takes a fraction of a second
-WIDEST = 1_000_000  # bp a bin
+MAX_BASES, MAX_BINS = 20_000_000, 10_000  # in one request, so that it takes a fraction of a second
+MAX_BIN_WIDTH = 1_000_000  # bp
 
 
 @blueprint.get("/agreement/")
 def agreement() -> Response:
-    """`locus` may be repeated; without one there are genome-wide figures only."""
-    opened, uid = here().tilesets, request.args.get("peaks")
-    two = pair(opened, _uid("predicted"), _uid("observed"), peaks_of(opened, uid) if uid else None)
-    loci = [two.assembly.check(parse_locus(text)) for text in request.args.getlist("locus")]
+    """Figures for each repeated `locus`; without one, only the genome-wide figures."""
+    tilesets, uid = here().tilesets, request.args.get("peaks")
+    peaks = peaks_from_tileset(tilesets, uid) if uid else None
+    pair = open_pair(tilesets, _uid("predicted"), _uid("observed"), peaks)
+    loci = [pair.assembly.check(parse_locus(text)) for text in request.args.getlist("locus")]
     return jsonify(
-        **two.named,
+        **pair.names,
         loci=[asdict(locus) for locus in loci],
-        figures=asdict(_figures(two, loci)) if loci else None,
-        genome=kept(here().site, two),
+        figures=asdict(_figures(pair, loci)) if loci else None,
+        genome=stored_agreement(here().site, pair),
     )
 
 
@@ -42,17 +43,18 @@ def _uid(name: str) -> str:
     return uid
 
 
-def _figures(two: Pair, loci: Sequence[Locus]) -> Agreement:
+def _figures(pair: ComparedPair, loci: Sequence[Locus]) -> Agreement:
     n_bases = sum(map(len, loci))
-    if n_bases > MOST_BASES:
+    if n_bases > MAX_BASES:
         raise InvalidRequest(
-            f"{n_bases:,} bp are more than the {MOST_BASES:,} that are compared while somebody waits; come closer, or "
-            f"run `trackserver agree {two.predicted.uid} {two.observed.uid}`."
+            f"{n_bases:,} bp is more than the server compares in one request ({MAX_BASES:,} bp); zoom in, or run "
+            f"`trackserver agree {pair.predicted.uid} {pair.observed.uid}`."
         )
-    fitting = two.bin_width(loci, MOST_BINS)
-    width = asked_number("bin", fitting, WIDEST, least=1)
-    if two.n_bins(loci, width) > MOST_BINS:
+    default_width = pair.bin_width(loci, MAX_BINS)
+    width = query_number("bin", default_width, MAX_BIN_WIDTH, minimum=1)
+    if pair.n_bins(loci, width) > MAX_BINS:
         raise InvalidRequest(
-            f"{n_bases:,} bp in bins of {width:,} bp are more than {MOST_BINS:,} bins; take {fitting:,} bp a bin."
+            f"{n_bases:,} bp in bins of {width:,} bp would be more than {MAX_BINS:,} bins; use bins of "
+            f"{default_width:,} bp or wider."
         )
-    return compare(two, loci, width)
+    return compare(pair, loci, width)

@@ -1,4 +1,4 @@
-"""Lists of variants in, tables out: checked at once, scored row by row while others' questions go first."""
+"""Lists of variants: checked at upload, then scored by a job that lets other questions go first."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from trackserver.predict.ensemble import Placement
 from trackserver.validation import first_problem
 from trackserver.web import questions
 from trackserver.web.site import can_predict
-from trackserver.web.state import asked_number, body, here
+from trackserver.web.state import body, here, query_number
 
 blueprint = Blueprint("batches", __name__, url_prefix="/api/v1/batches")
 
-PAGE_OF_ROWS, MOST_AT_ONCE = 100, 1000
-STOPPED = "stopped"  # of a list that no job works on any more
+DEFAULT_ROWS, MAX_ROWS = 100, 1000  # of a page
+STOPPED = "stopped"  # no job is working on the list any more
 
 
-class AskedBatch(questions.Asked):
-    """Variants, one an entry, or a VCF as text; a list may be sent as it is instead, and the rest in the address."""
+class BatchBody(questions.QuestionBody):
+    """A list of variants, or a VCF as text. You can also send a file as the body and these fields in the address."""
 
     variants: list[Annotated[str, Field(min_length=1)]] | None = None
     vcf: str | None = None
     lift_from: str = ""
     placement: Placement | None = None
-    every: str = ""
+    score_columns: str = "none"
 
 
 @blueprint.post("/")
@@ -37,21 +37,21 @@ def create() -> tuple[Response, int]:
     site = here().site
     if not can_predict():
         raise NeedsTorch()
-    asked, sent = _asked()
-    batch_id = uploads.post(site, sent, asked)
+    fields, data = _read_request()
+    batch_id = uploads.upload(site, data, fields)
     if not uploads.ledger_of(site, batch_id).is_ranked():
-        here().jobs.submit(batch_id, "batch", asked)
-    found = _described(batch_id) | {"preflight": uploads.checked(site, batch_id)}
-    return jsonify(found), 200 if found["status"] == DONE else 202
+        here().jobs.submit(batch_id, "batch", fields)
+    progress = _progress(batch_id) | {"preflight": uploads.preflight(site, batch_id)}
+    return jsonify(progress), 200 if progress["status"] == DONE else 202
 
 
 @blueprint.get("/<batch_id>/")
 def show(batch_id: str) -> Response:
-    found = _described(batch_id)
-    start, count = asked_number("start", 0, 10**9), asked_number("count", PAGE_OF_ROWS, MOST_AT_ONCE)
+    progress = _progress(batch_id)
+    start, count = query_number("start", 0, 10**9), query_number("count", DEFAULT_ROWS, MAX_ROWS)
     by_rank = _order() == "rank"
     rows = uploads.ledger_of(here().site, batch_id).rows(start, count, by_rank)
-    return jsonify(found | {"start": start, "rows": [row.described() for row in rows]})
+    return jsonify(progress | {"start": start, "rows": [row.to_json() for row in rows]})
 
 
 @blueprint.get("/<batch_id>.tsv")
@@ -65,21 +65,21 @@ def as_vcf(batch_id: str) -> Response:
 
 
 def _file(batch_id: str, kind: str, mimetype: str) -> Response:
-    answer = Response(uploads.export(here().site, batch_id, kind), mimetype=mimetype)
-    answer.headers["Content-Disposition"] = f'attachment; filename="{batch_id}{kind}"'
-    return answer
+    response = Response(uploads.export(here().site, batch_id, kind), mimetype=mimetype)
+    response.headers["Content-Disposition"] = f'attachment; filename="{batch_id}{kind}"'
+    return response
 
 
-def _described(batch_id: str) -> dict[str, Any]:
-    """How far a list is, and its job."""
-    told = _job(batch_id)  # before the rows are counted: a list that is done has all of them
-    counted = uploads.described(here().site, batch_id)
-    if told["status"] == QUEUED and counted["scored"]:
-        told["status"] = RUNNING  # between two slices it waits for whoever else does, but has begun
-    return {"id": batch_id} | told | counted
+def _progress(batch_id: str) -> dict[str, Any]:
+    """Status of a list's job, and counts of its rows."""
+    job = _job_progress(batch_id)  # before the rows are counted, so that a list that is done has all of them
+    counts = uploads.progress(here().site, batch_id)
+    if job["status"] == QUEUED and counts["scored"]:
+        job["status"] = RUNNING  # it has begun, and waits between two slices so that others can go first
+    return {"id": batch_id} | job | counts
 
 
-def _job(batch_id: str) -> dict[str, Any]:
+def _job_progress(batch_id: str) -> dict[str, Any]:
     ledger = uploads.ledger_of(here().site, batch_id)
     if ledger.is_ranked():
         return {"status": DONE, "position": 0}
@@ -88,33 +88,33 @@ def _job(batch_id: str) -> dict[str, Any]:
     except UnknownJob:
         return {"status": STOPPED, "position": 0}
     if job.status == DONE:
-        return {"status": DONE if ledger.is_ranked() else STOPPED, "position": 0}  # it was done meanwhile
-    return questions.progress(job)
+        return {"status": DONE if ledger.is_ranked() else STOPPED, "position": 0}  # it may have ended just now
+    return questions.job_progress(job)
 
 
-def _asked() -> tuple[dict[str, Any], bytes]:
-    """The fields of the request, and the list."""
+def _read_request() -> tuple[dict[str, Any], bytes]:
+    """Read the request's fields, and its list."""
     if request.mimetype == "application/json":
-        given = body(AskedBatch)
-        if (given.variants is None) == (given.vcf is None):
-            raise InvalidRequest("Send either variants, a list, or vcf, a text.")
-        text = given.vcf if given.vcf is not None else "\n".join(" ".join(v.split("\n")) for v in given.variants or [])
-        sent = text.encode()
+        batch = body(BatchBody)
+        if (batch.variants is None) == (batch.vcf is None):
+            raise InvalidRequest("Send either 'variants', a list, or 'vcf', a text.")
+        text = batch.vcf if batch.vcf is not None else "\n".join(" ".join(v.split("\n")) for v in batch.variants or [])
+        data = text.encode()
     else:
-        given, sent = _in_address(), request.get_data()
-    asked = {name: value for name, value in given.words().items() if name not in ("variants", "vcf")}
-    return asked | {"assembly": given.assembly or None}, sent
+        batch, data = _read_address(), request.get_data()
+    fields = {name: value for name, value in batch.to_fields().items() if name not in ("variants", "vcf")}
+    return fields | {"assembly": batch.assembly or None}, data
 
 
-def _in_address() -> AskedBatch:
-    """What a request with a list for its body asks for: `?model=&shifts=-1,0,1`."""
-    words: dict[str, Any] = request.args.to_dict()
-    for name in {"ensemble", "shifts"} & words.keys():
-        words[name] = words[name].split(",")
+def _read_address() -> BatchBody:
+    """Read the fields of a request whose body is a list: `?model=&shifts=-1,0,1`."""
+    fields: dict[str, Any] = request.args.to_dict()
+    for name in {"ensemble", "shifts"} & fields.keys():
+        fields[name] = fields[name].split(",")
     try:
-        return AskedBatch.model_validate(words)
+        return BatchBody.model_validate(fields)
     except ValidationError as error:
-        raise InvalidRequest(f"The address cannot be read: {first_problem(error)}.") from error
+        raise InvalidRequest(f"Cannot read the address: {first_problem(error)}.") from error
 
 
 def _order() -> str:

@@ -1,4 +1,4 @@
-"""Variants in, effects out; and the work that waits."""
+"""Effects of variants, and the jobs that compute them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from trackserver.web import questions
 from trackserver.web.state import body, here
 
 blueprint = Blueprint("effects", __name__, url_prefix="/api/v1")
-KIND = questions.Kind(
+KIND = questions.QuestionKind(
     "effect",
     lambda site, fields: effect_question(site, EffectRequest.from_fields(fields)),
-    effects.stored,
+    effects.stored_effect,
     UnknownEffect,
     lambda question: {"lifted": question.lifted},
 )
 
 
-class AskedEffect(questions.Asked):
-    """One variant, or several that are one haplotype."""
+class EffectBody(questions.QuestionBody):
+    """One variant, or several on one haplotype."""
 
     variants: list[str] = Field(min_length=1, max_length=32)
     lift_from: str = ""
@@ -35,7 +35,7 @@ class AskedEffect(questions.Asked):
 
 @blueprint.post("/effects/")
 def create() -> tuple[Response, int]:
-    return questions.answer(KIND, body(AskedEffect).words())
+    return questions.answer(KIND, body(EffectBody).to_fields())
 
 
 @blueprint.get("/effects/<effect_id>/")
@@ -45,14 +45,14 @@ def show(effect_id: str) -> Response:
 
 @blueprint.get("/jobs/")
 def jobs() -> Response:
-    return jsonify(jobs=[_job(job) for job in here().jobs.all()])
+    return jsonify(jobs=[_job_json(job) for job in here().jobs.all()])
 
 
 @blueprint.get("/jobs/<job_id>/")
 def job(job_id: str) -> Response:
-    return jsonify(_job(here().jobs.get(job_id)))
+    return jsonify(_job_json(here().jobs.get(job_id)))
 
 
-def _job(job: Job) -> dict[str, Any]:
+def _job_json(job: Job) -> dict[str, Any]:
     times = {name: value.isoformat() if (value := getattr(job, name)) else None for name in ("created", "ended")}
-    return questions.progress(job) | times
+    return questions.job_progress(job) | times

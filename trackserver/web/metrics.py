@@ -1,7 +1,7 @@
-"""What the server does, counted for Prometheus: requests, tiles, caches, the queue.
+"""Metrics for Prometheus: requests, tiles, caches and the queue.
 
-With several workers each counts into files of its own in PROMETHEUS_MULTIPROC_DIR, which `server.py` sets, and the one
-that is asked adds them up. prometheus-client looks for that variable when it is imported, so it is imported late.
+With several workers, each writes its counts to files in PROMETHEUS_MULTIPROC_DIR, which `server.py` sets, and the one
+that serves /metrics adds them up. prometheus-client reads that variable when it is imported, so it is imported late.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from flask import Flask, Response, g, request
 
 from trackserver import __version__
 
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 METHODS = {"GET", "HEAD", "POST", "OPTIONS"}
-SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
 class Cache(Protocol):
-    """What is watched: how often something was found or not, counted up, and how much is held."""
+    """A cache that counts its hits and misses, and knows its size."""
 
     hits: int
     misses: int
@@ -39,17 +39,17 @@ class Metrics:
 
         self.registry = CollectorRegistry()
 
-        def counter(name: str, words: str, *labels: str) -> Counter:
-            return Counter(f"trackserver_{name}", words, labels, registry=self.registry)
+        def counter(name: str, description: str, *labels: str) -> Counter:
+            return Counter(f"trackserver_{name}", description, labels, registry=self.registry)
 
         self._seconds = Histogram(
             "trackserver_request_seconds", "Time to answer a request", ("route", "method", "status"),
-            buckets=SECONDS, registry=self.registry,
+            buckets=BUCKETS_S, registry=self.registry,
         )  # fmt: skip
         self._tiles = counter("tiles", "Tiles sent, by kind", "kind")
-        self._hits = counter("cache_hits", "Things found in a cache", "cache")
-        self._misses = counter("cache_misses", "Things looked for in a cache and not found", "cache")
-        self._bytes = Gauge("trackserver_cache_bytes", "Bytes a cache holds", ("cache",), registry=self.registry,
+        self._hits = counter("cache_hits", "Cache look-ups that found an entry", "cache")
+        self._misses = counter("cache_misses", "Cache look-ups that found no entry", "cache")
+        self._bytes = Gauge("trackserver_cache_bytes", "Size of a cache in bytes", ("cache",), registry=self.registry,
                             multiprocess_mode="livesum")  # fmt: skip
         self._waiting = Gauge("trackserver_jobs_waiting", "Jobs that wait for the model", registry=self.registry,
                               multiprocess_mode="mostrecent")  # fmt: skip
@@ -58,43 +58,44 @@ class Metrics:
         info.labels(__version__).set(1)
         ProcessCollector(registry=self.registry)
         self._timer = cache(lambda route, method, status: self._seconds.labels(route, method, str(status)))
-        self._looked = 0.0
+        self._caches_read_at = 0.0
         self._caches: dict[str, Cache] = {}
-        self._seen: dict[str, tuple[int, int, int]] = {}
+        self._last_counts: dict[str, tuple[int, int, int]] = {}
         self._lock = threading.Lock()
 
-    def tiles(self, kind: str, n: int) -> None:
-        """Count tiles of a kind that were sent."""
+    def count_tiles(self, kind: str, n: int) -> None:
+        """Count tiles sent, by kind."""
         self._tiles.labels(kind).inc(n)
 
-    def watch(self, name: str, held: Cache) -> None:
+    def watch(self, name: str, cache: Cache) -> None:
         """Report a cache from now on."""
-        self._caches[name] = held
+        self._caches[name] = cache
 
-    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+    def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         self._timer(route, method, status).observe(seconds)
-        if SHARED in os.environ and perf_counter() - self._looked > 1:  # else whoever asks this process looks itself
-            self._look_at_caches()
+        # Another worker may serve /metrics, and it cannot read this one's caches.
+        if FOLDER_VARIABLE in os.environ and perf_counter() - self._caches_read_at > 1:
+            self._read_caches()
 
-    def text(self, waiting: int) -> bytes:
-        """Everything, of every worker, as Prometheus reads it."""
+    def text(self, n_waiting: int) -> bytes:
+        """Metrics of all workers, as Prometheus reads them."""
         from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
-        self._waiting.set(waiting)
-        self._look_at_caches()
-        if SHARED not in os.environ:
+        self._waiting.set(n_waiting)
+        self._read_caches()
+        if FOLDER_VARIABLE not in os.environ:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)
         return generate_latest(registry)
 
-    def _look_at_caches(self) -> None:
-        self._looked = perf_counter()
-        for name, held in self._caches.items():
+    def _read_caches(self) -> None:
+        self._caches_read_at = perf_counter()
+        for name, counted in self._caches.items():
             with self._lock:
-                now = (held.hits, held.misses, held.bytes)
-                before = self._seen.get(name, (0, 0, -1))
-                self._seen[name] = now
+                now = (counted.hits, counted.misses, counted.bytes)
+                before = self._last_counts.get(name, (0, 0, -1))
+                self._last_counts[name] = now
             if now != before:
                 self._hits.labels(name).inc(now[0] - before[0])
                 self._misses.labels(name).inc(now[1] - before[1])
@@ -105,12 +106,12 @@ def init_app(app: Flask, metrics: Metrics) -> None:
     def end(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "none"
         method = request.method if request.method in METHODS else "other"
-        metrics.request(route, method, response.status_code, perf_counter() - g.began)
+        metrics.observe_request(route, method, response.status_code, perf_counter() - g.start)
         return response
 
-    app.before_request(_begin)
+    app.before_request(_start)
     app.after_request(end)
 
 
-def _begin() -> None:
-    g.began = perf_counter()
+def _start() -> None:
+    g.start = perf_counter()

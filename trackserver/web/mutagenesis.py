@@ -1,4 +1,4 @@
-"""A locus in, what every base does there out."""
+"""Saturation mutagenesis of a locus."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from trackserver.web import questions
 from trackserver.web.state import body
 
 blueprint = Blueprint("mutagenesis", __name__, url_prefix="/api/v1/mutagenesis")
-KIND = questions.Kind(
+KIND = questions.QuestionKind(
     "mutagenesis",
     lambda site, fields: mutagenesis_question(site, MutagenesisRequest.from_fields(fields)),
-    mutagenesis.stored,
+    mutagenesis.stored_map,
     UnknownMutagenesis,
 )
 
 
-class AskedMutagenesis(questions.Asked):
-    """A locus, every base of which is to be changed to the three others."""
+class MutagenesisBody(questions.QuestionBody):
+    """A locus in which to change every base to the three others."""
 
     locus: str = Field(min_length=1, max_length=200)
     score: str = ""
@@ -30,7 +30,7 @@ class AskedMutagenesis(questions.Asked):
 
 @blueprint.post("/")
 def create() -> tuple[Response, int]:
-    return questions.answer(KIND, body(AskedMutagenesis).words())
+    return questions.answer(KIND, body(MutagenesisBody).to_fields())
 
 
 @blueprint.get("/<mutagenesis_id>/")

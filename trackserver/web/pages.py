@@ -1,4 +1,4 @@
-"""The page itself, under every address that shows it."""
+"""The web page, at every address that shows it, and the pages for monitoring."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def index() -> Response:
 
 @blueprint.get("/v/<view_id>")
 def view(view_id: str) -> Response:
-    """A shared view. An unknown one is a 404, so that a portal notices, and the page, which says so to people."""
+    """A shared view. An unknown one responds with the page, which tells people, and 404, which tells programs."""
     title = here().site.settings.title
     try:
         return _page(here().site.catalogue.view(view_id).title or title)
@@ -39,7 +39,7 @@ def embed(view_id: str) -> Response:
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    here().site.catalogue.tilesets(uid="")  # the database answers
+    here().site.catalogue.tilesets(uid="")  # raises if the database does not answer
     return jsonify(status="ok", version=__version__)
 
 
@@ -47,7 +47,7 @@ def healthz() -> Response:
 def metrics() -> Response:
     from prometheus_client import CONTENT_TYPE_LATEST
 
-    return Response(here().metrics.text(here().jobs.waiting()), content_type=CONTENT_TYPE_LATEST)
+    return Response(here().metrics.text(here().jobs.count_waiting()), content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/favicon.ico")

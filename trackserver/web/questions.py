@@ -1,4 +1,4 @@
-"""Questions to a model: answered at once where the answer is known, else queued. No tile ever waits for a model."""
+"""Questions to a model: return the result if it is stored, otherwise queue the question. No tile waits for a model."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trackserver.catalogue.site import Site
 from trackserver.effects.effects import default_model
 from trackserver.errors import NeedsTorch, NotFound, UnknownJob
 from trackserver.jobs.queue import DONE, FAILED, Job
-from trackserver.predict.ensemble import MOST_SHIFTS
+from trackserver.predict.ensemble import MAX_SHIFTS
 from trackserver.web.site import can_predict
 from trackserver.web.state import here
 
-# Questions that are read at the same time, however many come: tiles have the other threads and most of the time.
-_reading = threading.BoundedSemaphore(2)
+# Limits the questions that are parsed at the same time, so that tiles get the other threads.
+_parsing = threading.BoundedSemaphore(2)
 
 
-class Asked(BaseModel):
-    """What questions have in common."""
+class QuestionBody(BaseModel):
+    """The fields that all questions have."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,14 +31,14 @@ class Asked(BaseModel):
     assembly: str = ""
     tracks: str | list[int] | None = None
     ensemble: list[Literal["rc", "none"]] | None = None
-    shifts: list[int] | None = Field(default=None, max_length=MOST_SHIFTS)
+    shifts: list[int] | None = Field(default=None, max_length=MAX_SHIFTS)
     squashed: bool = False
     full: bool = False
 
-    def words(self) -> dict[str, Any]:
-        """The question as the catalogue takes it, the site's own model and assembly where none is named."""
-        asked, tracks = self.model_dump(), self.tracks
-        return asked | {
+    def to_fields(self) -> dict[str, Any]:
+        """The fields of a request, with the site's own model and assembly by default."""
+        fields, tracks = self.model_dump(), self.tracks
+        return fields | {
             "model": self.model or default_model(here().site),
             "assembly": self.assembly or here().site.default_assembly,
             "tracks": (",".join(map(str, tracks)) if isinstance(tracks, list) else tracks) or None,
@@ -46,47 +46,52 @@ class Asked(BaseModel):
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of question: what the queue calls it, how it is read (to what has an `id`), what is known already, and
-    what of how it was asked is told besides.
+class QuestionKind:
+    """A kind of question.
+
+    name : the kind of job that computes it
+    parse : makes a question, which has an `id`, from the fields of a request
+    stored_result : reads a result by id; None if it is not computed yet
+    unknown : the error for an id that is neither stored nor queued
+    request_notes : facts about the request to return along with the result
     """
 
     name: str
-    read: Callable[[Site, Mapping[str, Any]], Any]
-    stored: Callable[[Site, str], dict[str, Any] | None]
+    parse: Callable[[Site, Mapping[str, Any]], Any]
+    stored_result: Callable[[Site, str], dict[str, Any] | None]
     unknown: Callable[[str], NotFound]
-    besides: Callable[[Any], dict[str, Any]] = lambda question: {}
+    request_notes: Callable[[Any], dict[str, Any]] = lambda question: {}
 
 
-def answer(kind: Kind, asked: dict[str, Any]) -> tuple[Response, int]:
-    """The answer (200), or where the question is in the queue (202)."""
+def answer(kind: QuestionKind, fields: dict[str, Any]) -> tuple[Response, int]:
+    """Respond with the result (200), or with the question's position in the queue (202)."""
     site = here().site
-    with _reading:
-        question = kind.read(site, asked)
-    if found := kind.stored(site, question.id):
-        return jsonify(found | kind.besides(question)), 200
+    with _parsing:
+        question = kind.parse(site, fields)
+    if result := kind.stored_result(site, question.id):
+        return jsonify(result | kind.request_notes(question)), 200
     if not can_predict():
         raise NeedsTorch()
     site.check_writable()
-    return jsonify(progress(here().jobs.submit(question.id, kind.name, asked))), 202
+    return jsonify(job_progress(here().jobs.submit(question.id, kind.name, fields))), 202
 
 
-def show(kind: Kind, answer_id: str) -> Response:
-    """An answer, or how far it is."""
+def show(kind: QuestionKind, result_id: str) -> Response:
+    """Respond with a result, or with the progress of its job."""
     site = here().site
-    if found := kind.stored(site, answer_id):
-        return jsonify(found)
+    if result := kind.stored_result(site, result_id):
+        return jsonify(result)
     try:
-        job = here().jobs.get(answer_id)
+        job = here().jobs.get(result_id)
     except UnknownJob:
-        raise kind.unknown(answer_id) from None
+        raise kind.unknown(result_id) from None
     if job.status != DONE:
-        return jsonify(progress(job))
-    if found := kind.stored(site, answer_id):  # it was done meanwhile
-        return jsonify(found)
-    raise kind.unknown(answer_id)
+        return jsonify(job_progress(job))
+    if result := kind.stored_result(site, result_id):  # it may have ended just now
+        return jsonify(result)
+    raise kind.unknown(result_id)
 
 
-def progress(job: Job) -> dict[str, Any]:
-    described = {"id": job.id, "status": job.status, "position": job.position}
-    return described | ({"error": job.error, "code": job.code} if job.status == FAILED else {})
+def job_progress(job: Job) -> dict[str, Any]:
+    progress = {"id": job.id, "status": job.status, "position": job.position}
+    return progress | ({"error": job.error, "code": job.code} if job.status == FAILED else {})

@@ -1,4 +1,4 @@
-"""What can be asked for: the site's first view, assemblies, models and their tracks, search."""
+"""The site's first view, assemblies, models and their tracks, and search."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from trackserver.effects.effects import default_model
 from trackserver.errors import DataError
 from trackserver.models import registry
 from trackserver.models.card import ModelCard
-from trackserver.web.state import asked_assembly, here
+from trackserver.web.state import here, query_assembly
 
 blueprint = Blueprint("site", __name__, url_prefix="/api/v1")
 
 
 @blueprint.get("/site/")
 def site() -> Response:
-    """What the page opens with."""
+    """What the page needs to open."""
     served = here().site
     settings = served.settings
     return jsonify(
         title=settings.title,
         notice=settings.notice,
         assembly=served.default_assembly,
-        models=registry.installed(served.models),
+        models=registry.installed_models(served.models),
         default_model=default_model(served) or None,
         view={"locus": settings.locus, "rows": settings.rows},
         examples=[example.model_dump() for example in settings.examples],
@@ -56,14 +56,14 @@ def _assembly(served: Site, name: str) -> dict[str, Any]:
 
 @blueprint.get("/models/")
 def models() -> Response:
-    """Installed models; one whose card cannot be read is listed with the reason."""
-    listed = []
-    for model_id in registry.installed(here().site.models):
+    """Installed models; a model whose card cannot be read has its error instead."""
+    models = []
+    for model_id in registry.installed_models(here().site.models):
         try:
-            listed.append(_model(registry.card(here().site.models, model_id)))
+            models.append(_model(registry.card(here().site.models, model_id)))
         except DataError as error:
-            listed.append({"id": model_id, "can_predict": False, "error": str(error)})
-    return jsonify(models=listed)
+            models.append({"id": model_id, "can_predict": False, "error": str(error)})
+    return jsonify(models=models)
 
 
 @blueprint.get("/models/<model_id>/")
@@ -84,25 +84,25 @@ def _model(card: ModelCard) -> dict[str, Any]:
 
 
 def can_predict() -> bool:
-    """Whether torch is installed; a server without it browses only."""
+    """Whether torch is installed; a server without it only shows tracks."""
     return find_spec("torch") is not None
 
 
 @blueprint.get("/models/<model_id>/tracks/")
 def tracks(model_id: str) -> Response:
-    """A model's tracks: `q` anywhere in the words, `assay` and `biosample` exactly."""
+    """A model's tracks: `q` matches anywhere, `assay`, `biosample` and `target` exactly."""
     card = registry.card(here().site.models, model_id)
     text = request.args.get("q", "").lower()
     exact = {field: request.args[field].lower() for field in ("assay", "biosample", "target") if field in request.args}
-    kept = [
+    matches = [
         asdict(track)
         for track in card.tracks
         if text in " ".join((track.name, track.assay, track.biosample, track.target)).lower()
         and all(getattr(track, field).lower() == value for field, value in exact.items())
     ]
-    return jsonify(model=card.id, count=len(kept), tracks=kept)
+    return jsonify(model=card.id, count=len(matches), tracks=matches)
 
 
 @blueprint.get("/search/")
 def find() -> Response:
-    return jsonify(search(here().site, request.args.get("q", ""), asked_assembly()))
+    return jsonify(search(here().site, request.args.get("q", ""), query_assembly()))

@@ -1,4 +1,4 @@
-"""What the routes share: the site, the job queue, strict JSON, and the headers of every answer."""
+"""State that the routes share, strict JSON in and out, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pydantic import BaseModel, ValidationError
 from trackserver.catalogue.listing import Listing
 from trackserver.catalogue.open_tilesets import TilesetCache
 from trackserver.catalogue.site import Site
-from trackserver.errors import InvalidRequest, shortened
-from trackserver.hubs.headers import Headers
+from trackserver.errors import InvalidRequest, shorten
+from trackserver.hubs.headers import HeaderCache
 from trackserver.jobs.queue import Jobs
 from trackserver.validation import first_problem
 from trackserver.web.metrics import Metrics
 
-# HiGlass compiles its shaders and schemas at run time, hence unsafe-eval; it styles elements inline.
+# HiGlass compiles its shaders and schemas at run time, which needs unsafe-eval; and it styles elements inline.
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; worker-src 'self' blob:; connect-src 'self'; object-src 'none'; base-uri 'self'"
@@ -36,35 +36,36 @@ class State:
     jobs: Jobs
     tilesets: TilesetCache
     listing: Listing
-    headers: Headers
+    headers: HeaderCache
     metrics: Metrics
 
 
 class StrictJSON(DefaultJSONProvider):
-    """JSON that never holds NaN or Infinity: one of them makes HiGlass drop a whole batch of tiles."""
+    """JSON without NaN or Infinity, because one of them makes HiGlass drop a whole batch of tiles."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
         return json.dumps(obj, allow_nan=False, default=self.default, ensure_ascii=False, separators=(",", ":"))
 
 
 def here() -> State:
+    """State of the application that handles this request."""
     state: State = current_app.extensions["trackserver"]
     return state
 
 
 def body(model: type[Body]) -> Body:
-    """What a request brings, read as a model. Strict JSON: what is let in here can be sent out again."""
-    sent = posted_json()
-    if not isinstance(sent, dict):
+    """Read the request's body, strict JSON, as a model."""
+    content = read_json()
+    if not isinstance(content, dict):
         raise InvalidRequest("The request's body should be a JSON object.")
     try:
-        return model.model_validate(sent)
+        return model.model_validate(content)
     except ValidationError as error:
-        raise InvalidRequest(f"The request's body cannot be read: {first_problem(error)}.") from error
+        raise InvalidRequest(f"Cannot read the request's body: {first_problem(error)}.") from error
 
 
-def posted_json() -> Any:
-    """What a request's body says; None where it is no JSON."""
+def read_json() -> Any:
+    """Read the request's body; None if it is not JSON."""
     try:
         return strict_json(request.get_data())
     except ValueError:
@@ -72,48 +73,48 @@ def posted_json() -> Any:
 
 
 def strict_json(text: str | bytes) -> Any:
-    """What a text says; ValueError where it holds what JSON cannot: NaN, 1e999, half of a surrogate pair."""
-    sent = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    json.dumps(sent, ensure_ascii=False).encode()
-    return sent
+    """Parse JSON; raises ValueError for what could not be sent as JSON again: NaN, 1e999, half a surrogate pair."""
+    content = json.loads(text, parse_constant=_refuse, parse_float=_parse_finite)
+    json.dumps(content, ensure_ascii=False).encode()
+    return content
 
 
 def _refuse(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     value = float(text)
     return value if isfinite(value) else _refuse(text)
 
 
-def asked_assembly() -> str:
-    """The assembly a request names, else the site's own."""
+def query_assembly() -> str:
+    """The assembly that the query names, else the site's own."""
     return request.args.get("assembly") or here().site.default_assembly
 
 
-def asked_number(name: str, default: int, most: int, least: int = 0) -> int:
-    """A whole number of the query."""
+def query_number(name: str, default: int, maximum: int, minimum: int = 0) -> int:
+    """Read a whole number from the query."""
     text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
-        raise InvalidRequest(f"'{name}' should be a whole number from {least} to {most:,}, not '{shortened(text)}'.")
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and minimum <= int(text) <= maximum):
+        raise InvalidRequest(f"'{name}' should be a whole number from {minimum} to {maximum:,}, not '{shorten(text)}'.")
     return int(text)
 
 
 def init_app(app: Flask) -> None:
-    app.after_request(_headers)
+    app.after_request(_add_headers)
 
 
-def _headers(response: Response) -> Response:
+def _add_headers(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     if request.path.startswith("/api/"):
-        # Reading is public and carries no cookie, so notebooks and portals on other origins may; HiGlass sends
-        # Content-Type even on GET, which makes every one of its requests preflighted.
+        # Reading is public and carries no cookie, so pages of other origins may read, such as notebooks and portals.
+        # HiGlass sends Content-Type even on GET, so browsers send a preflight before each of its requests.
         response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization, X-Requested-With, Range"
         response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
-        # What a page elsewhere may see of an answer: without them it cannot tell a range from the whole file.
+        # Without these, a page of another origin cannot tell a range from the whole file.
         response.headers["Access-Control-Expose-Headers"] = "Accept-Ranges, Content-Length, Content-Range, ETag"
         response.headers["Access-Control-Max-Age"] = "86400"
     else:

@@ -1,4 +1,4 @@
-"""What HiGlass's clients ask besides tiles: chromosome sizes, suggestions, the catalogue, and old clients' extras."""
+"""HiGlass's API besides tiles: chromosome sizes, gene suggestions, the catalogue, and routes of its old server."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from trackserver.catalogue.facets import FACETS, Wanted, normal
-from trackserver.catalogue.pairs import Pair
+from trackserver.catalogue.facets import FACETS, TilesetQuery, normalise_facets
+from trackserver.catalogue.pairs import TrackPair
 from trackserver.catalogue.store import TilesetRecord
 from trackserver.catalogue.tilesets import assembly_records
 from trackserver.catalogue.uids import CHROMSIZES, GENES
 from trackserver.errors import InvalidRequest, NotOffered, UnknownTileset, listing
 from trackserver.genome.genes import Gene
 from trackserver.tiles.annotation import importance
-from trackserver.web.state import asked_number, here
+from trackserver.web.state import here, query_number
 
 blueprint = Blueprint("tilesets", __name__, url_prefix="/api/v1")
 
-PAGE, MOST = 100, 10_000  # tilesets a page; HiGlass's dialog asks for 10,000
-MOST_OFFSET = 10**9
+DEFAULT_LIMIT, MAX_LIMIT = 100, 10_000  # tilesets a page; HiGlass's dialog requests 10,000
+MAX_OFFSET = 10**9
 ORDERS = {
     "name": "name", "uuid": "uid", "created": "created", "datatype": "datatype", "filetype": "filetype",
     "coordSystem": "assembly",
@@ -43,7 +43,9 @@ def chrom_sizes() -> Response:
 
 @blueprint.get("/available-chrom-sizes/")
 def available_chrom_sizes() -> Response:
-    results = [_listed(record, None) for record in assembly_records(here().site) if record.datatype == "chromsizes"]
+    results = [
+        _record_json(record, None) for record in assembly_records(here().site) if record.datatype == "chromsizes"
+    ]
     return jsonify(count=len(results), results=results)
 
 
@@ -68,63 +70,66 @@ def _suggestion(gene: Gene) -> dict[str, Any]:
 
 @blueprint.get("/tilesets/")
 def tilesets() -> Response:
-    """The catalogue by higlass-server's words, `ac` text, `t` and `dt` types, `o` order, `r` reversed; or by facets."""
-    wanted, pairs = _wanted(), here().listing.pairs()
-    offset, limit = asked_number("offset", 0, MOST_OFFSET), asked_number("limit", PAGE, MOST)
-    found = here().listing.find(wanted)
+    """The catalogue, by facets or by higlass-server's parameters.
+
+    `ac` is text, `t` and `dt` are types, `o` is the order and `r` reverses it.
+    """
+    query, pairs = _tileset_query(), here().listing.pairs()
+    offset, limit = query_number("offset", 0, MAX_OFFSET), query_number("limit", DEFAULT_LIMIT, MAX_LIMIT)
+    records = here().listing.find(query)
     return jsonify(
-        count=len(found),
-        next=_page(offset + limit, limit) if limit and offset + limit < len(found) else None,
-        previous=_page(max(0, offset - limit), limit) if offset else None,
-        results=[_listed(record, pairs.get(record.uid)) for record in found[offset : offset + limit]],
+        count=len(records),
+        next=_page_url(offset + limit, limit) if limit and offset + limit < len(records) else None,
+        previous=_page_url(max(0, offset - limit), limit) if offset else None,
+        results=[_record_json(record, pairs.get(record.uid)) for record in records[offset : offset + limit]],
     )
 
 
 @blueprint.get("/tilesets/<uid>/")
 def tileset(uid: str) -> Response:
     record = here().listing.tileset(uid)
-    return jsonify(**_listed(record, here().listing.pairs().get(uid)), provenance=record.provenance)
+    return jsonify(**_record_json(record, here().listing.pairs().get(uid)), provenance=record.provenance)
 
 
 @blueprint.get("/facets/")
 def facets() -> Response:
-    """How many tilesets there are of each assay, biosample and so on; asked as the catalogue is."""
-    return jsonify(here().listing.count(_wanted()).described())
+    """Counts of tilesets by assay, biosample and so on; takes the same parameters as the catalogue."""
+    return jsonify(here().listing.count(_tileset_query()).as_json())
 
 
-def _wanted() -> Wanted:
-    """Which tilesets a request's query means."""
+def _tileset_query() -> TilesetQuery:
+    """Read which tilesets the request's query selects."""
     order = request.args.get("o", "name")
     if order not in ORDERS:
         raise InvalidRequest(f"Tilesets have no order '{order}'; they have {listing(ORDERS)}.")
-    asked = {name: request.args.getlist(name) for name in FACETS}
+    facets = {name: request.args.getlist(name) for name in FACETS}
     # A plus that was not written as %2B arrives as a blank.
-    asked["strand"] = ["+" if value == " " else value for value in asked["strand"]]
-    return Wanted(
+    facets["strand"] = ["+" if value == " " else value for value in facets["strand"]]
+    return TilesetQuery(
         text=request.args.get("ac", ""),
         filetypes=tuple(request.args.getlist("t")),
         datatypes=tuple(request.args.getlist("dt")),
-        facets=normal(asked),
+        facets=normalise_facets(facets),
         order=ORDERS[order],
-        backwards=bool(request.args.get("r")),
+        descending=bool(request.args.get("r")),
     )
 
 
-@blueprint.get("/fragments_by_loci/", defaults={"what": "fragments_by_loci"})
-@blueprint.post("/fragments_by_loci/", defaults={"what": "fragments_by_loci"})
-@blueprint.get("/uids_by_filename/", defaults={"what": "uids_by_filename"})
-@blueprint.get("/link_tile/", defaults={"what": "link_tile"})
-@blueprint.post("/link_tile/", defaults={"what": "link_tile"})
-def not_offered(what: str) -> Response:
-    raise NotOffered(f"This server has no {what}, which HiGlass's old server had; /docs lists what it has.")
+@blueprint.get("/fragments_by_loci/", defaults={"route": "fragments_by_loci"})
+@blueprint.post("/fragments_by_loci/", defaults={"route": "fragments_by_loci"})
+@blueprint.get("/uids_by_filename/", defaults={"route": "uids_by_filename"})
+@blueprint.get("/link_tile/", defaults={"route": "link_tile"})
+@blueprint.post("/link_tile/", defaults={"route": "link_tile"})
+def not_offered(route: str) -> Response:
+    raise NotOffered(f"This server does not offer {route}, which HiGlass's old server had; see /docs for its routes.")
 
 
-def _page(offset: int, limit: int) -> str:
-    words = request.args.to_dict(flat=False) | {"offset": [str(offset)], "limit": [str(limit)]}
-    return url_for("tilesets.tilesets", _external=True, **words)  # type: ignore[arg-type]
+def _page_url(offset: int, limit: int) -> str:
+    query = request.args.to_dict(flat=False) | {"offset": [str(offset)], "limit": [str(limit)]}
+    return url_for("tilesets.tilesets", _external=True, **query)  # type: ignore[arg-type]
 
 
-def _listed(record: TilesetRecord, pair: Pair | None) -> dict[str, Any]:
+def _record_json(record: TilesetRecord, pair: TrackPair | None) -> dict[str, Any]:
     group = f"Predicted by {record.model}" if record.model else record.kind.capitalize()
     return {
         "uuid": record.uid, "name": record.name, "datatype": record.datatype, "filetype": record.filetype,
@@ -132,6 +137,7 @@ def _listed(record: TilesetRecord, pair: Pair | None) -> dict[str, Any]:
         "project_name": group, "description": "", "created": record.created.isoformat(),
         "kind": record.kind, "assay": record.assay, "biosample": record.biosample, "target": record.target,
         "strand": record.strand, "accession": record.accession, "source": record.source, "model": record.model,
-        "track_index": record.track_index, "said": record.provenance.get("said", {}),
-        "pair": pair and pair.other(record.uid), "pair_reason": pair and pair.reason, "pair_sure": pair and pair.sure,
+        "track_index": record.track_index, "original": record.provenance.get("original", {}),
+        "pair": pair and pair.other(record.uid), "pair_reason": pair and pair.reason,
+        "pair_confidence": pair and pair.confidence,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Views that are kept: HiGlass's viewconfs, our links, and the pages behind them."""
+"""Stored views: HiGlass's viewconfs and the links to them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trackserver.web.state import body, here, strict_json
 
 blueprint = Blueprint("views", __name__)
 
-MOST_TITLE = 200
+MAX_TITLE_LENGTH = 200
 
 
-class KeptView(BaseModel):
-    """A HiGlass viewconf that is kept for good, as an object, or as a string as higlass-manage sends it."""
+class ViewBody(BaseModel):
+    """A HiGlass viewconf to store for good, as an object, or as a string as higlass-manage sends it."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -29,8 +29,8 @@ class KeptView(BaseModel):
 
 @blueprint.post("/api/v1/views/")
 def create() -> tuple[Response, int]:
-    """Keep a view for good; the same view is the same link."""
-    view = _keep(body(KeptView).model_copy(update={"uid": ""}))
+    """Store a view for good; the same view has the same link."""
+    view = _store(body(ViewBody).model_copy(update={"uid": ""}))
     return jsonify(id=view.id, url=f"/v/{view.id}", embed=f"/embed/{view.id}", title=view.title), 201
 
 
@@ -42,8 +42,8 @@ def show(view_id: str) -> Response:
 
 @blueprint.post("/api/v1/viewconfs/")
 def create_viewconf() -> Response:
-    """HiGlass's own export; answers `{"uid": …}`, which its client opens as /l/?d=uid."""
-    return jsonify(uid=_keep(body(KeptView)).id)
+    """HiGlass's own export; responds with `{"uid": …}`, which its client opens as /l/?d=uid."""
+    return jsonify(uid=_store(body(ViewBody)).id)
 
 
 @blueprint.get("/api/v1/viewconfs/")
@@ -57,8 +57,8 @@ def link() -> Redirect:
     return redirect(url_for("pages.view", view_id=here().site.catalogue.view(request.args.get("d", "")).id))
 
 
-def _keep(sent: KeptView) -> View:
-    conf: Any = sent.viewconf
+def _store(view: ViewBody) -> View:
+    conf: Any = view.viewconf
     if isinstance(conf, str):
         try:
             conf = strict_json(conf)
@@ -66,13 +66,13 @@ def _keep(sent: KeptView) -> View:
             conf = None
     if not isinstance(conf, dict) or not isinstance(conf.get("views"), list) or not conf["views"]:
         raise InvalidRequest("'viewconf' should be a HiGlass viewconf: a JSON object with a list of views.")
-    return here().site.catalogue.put_view(_portable(conf), (sent.title or "")[:MOST_TITLE], sent.uid or "")
+    return here().site.catalogue.put_view(_portable(conf), (view.title or "")[:MAX_TITLE_LENGTH], view.uid or "")
 
 
 def _portable(conf: Any) -> Any:
-    """The viewconf with this server's address taken out, so that a link outlives a change of host name.
+    """Remove this server's address from a viewconf, so that its link survives a change of host name.
 
-    HiGlass makes a track's server absolute when it exports; left so, the view would ask the old host for ever.
+    HiGlass makes each track's server absolute when it exports a view, and would keep asking the old host.
     """
     if isinstance(conf, dict):
         return {key: _portable(value) for key, value in conf.items()}

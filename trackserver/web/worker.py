@@ -1,4 +1,4 @@
-"""gunicorn's worker and log, where ours differ: its own refusals are JSON too, and its access log goes to stderr."""
+"""gunicorn's worker and log, changed so that its own errors are JSON too and its access log goes to stderr."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from gunicorn.glogging import Logger
 from gunicorn.http import errors, message
 from gunicorn.workers.gthread import ThreadWorker
 
-# A thousand tile ids in one address are about 20 kB; gunicorn's own ceiling is 8 kB.
-MOST_ADDRESS = 65_536
-message.MAX_REQUEST_LINE = MOST_ADDRESS
+# A thousand tile ids in one address are about 20 kB; gunicorn's own limit is 8 kB.
+MAX_ADDRESS_BYTES = 65_536
+message.MAX_REQUEST_LINE = MAX_ADDRESS_BYTES
 
-REFUSALS: dict[type[Exception], tuple[HTTPStatus, str]] = {
+ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     errors.LimitRequestLine: (
         HTTPStatus.REQUEST_URI_TOO_LONG,
-        f"The address is longer than {MOST_ADDRESS:,} bytes; POST the tile ids instead.",
+        f"The address is longer than {MAX_ADDRESS_BYTES:,} bytes; POST the tile ids instead.",
     ),
     errors.LimitRequestHeaders: (
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "The request's headers are larger than this server takes.",
+        "The request's headers are larger than this server accepts.",
     ),
-    errors.ParseException: (HTTPStatus.BAD_REQUEST, "The request is not HTTP as this server reads it."),
-    Exception: (HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on the server; its log says what."),
+    errors.ParseException: (HTTPStatus.BAD_REQUEST, "The request is not valid HTTP."),
+    Exception: (HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on the server; see its log for the cause."),
 }
 
 
 class Worker(ThreadWorker):
     def murder_pending(self) -> None:
-        """Close connections on which nothing has come for too long; all of them where the worker is to stop.
+        """Close idle connections after a while, or at once if the worker is stopping.
 
-        Browsers open connections ahead: gunicorn would wait for these as long as for a request, up to half a minute.
+        Browsers open connections ahead of need, and gunicorn would wait for them as for requests, up to half a minute.
         """
         if not self.alive:
-            for unused in self.pending_conns:
-                unused.timeout = 0.0
+            for connection in self.pending_conns:
+                connection.timeout = 0.0
         super().murder_pending()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Answer a request that never came as far as the application."""
-        status, sentence = next(refusal for kind, refusal in REFUSALS.items() if isinstance(exc, kind))
+        """Answer a request that failed before it reached the application."""
+        status, sentence = next(answer for kind, answer in ERRORS.items() if isinstance(exc, kind))
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
-            self.log.error("Unforeseen error", exc_info=exc)
+            self.log.error("Unexpected error", exc_info=exc)
         code = "internal" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_http"
         body = json.dumps({"error": sentence, "code": code, "status": status.value})
         head = (
@@ -56,7 +56,7 @@ class Worker(ThreadWorker):
         try:
             util.write_nonblock(client, f"{head}{body}".encode("ascii"))
         except OSError:
-            self.log.debug("The client is gone.")
+            self.log.debug("The client closed the connection.")
 
 
 class Log(Logger):

@@ -1,14 +1,14 @@
-"""What reading along a sequence saves: full-size networks with random weights, one core.
+"""Time saved by reading overlapping windows as one sequence: full-size networks with random weights, one core.
 
-python benchmarks/along.py [--json] [--model NAME ...] [--length 131072] [--repeats 3]
+python benchmarks/shared_stride.py [--json] [--model NAME ...] [--length 131072] [--repeats 3]
 
-Full size means the published configuration and number of tracks. `along` is one sequence of about so many bp, `one by
-one` the same windows in batches of 1, 4, 8, 16 or 64. In each repeat all are taken in turn, each batch size over one
-batch; milliseconds are medians a window, `faster` the median of the repeats' ratios, against the fastest batch size
-and against batches of 1 and 8. `bound` : how many times fewer multiplications reading along takes. `difference` : the
-largest between the two, absolute of probabilities and relative of ChromBPNet's reads.
+Full size means the published configuration and number of tracks. `shared` is one sequence of about `--length` bp,
+`separate` the same windows in batches of 1, 4, 8, 16 or 64. Each repeat runs them in turn, one batch of each size.
+Milliseconds are medians per window; `faster` is the median of the repeats' ratios against the fastest batch size and
+against batches of 1 and 8. `bound` is the ratio of multiplications, separate to shared. `difference` is the largest
+difference between the two: absolute for probabilities, relative for ChromBPNet's reads.
 
-Milliseconds are the processor's, which on one core is what the clock says where nothing else runs.
+Milliseconds are processor time, which on one otherwise idle core is wall-clock time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trackserver.models import basset, beluga, chrombpnet, deepsea
 from trackserver.models.card import ModelCard, Track
-from trackserver.models.zoo import read_published
+from trackserver.models.zoo import read_published_model
 from trackserver.predict.engine import Predictor
 
 BATCHES = (1, 4, 8, 16, 64)
@@ -52,7 +52,7 @@ NETWORKS = {
     "Basset, 192 bp": Network("basset", basset.build, 164, 192, 192),
     "ChromBPNet, 1,000 bp": Network("chrombpnet", chrombpnet.build, 1, 1000, 1, 0.25),
 }
-COLUMNS = ("ms one by one", "batch", "ms along", "faster", "than batch 1", "than batch 8", "bound", "difference")
+COLUMNS = ("ms separate", "batch", "ms shared", "faster", "than batch 1", "than batch 8", "bound", "difference")
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def measure(network: Network, length: int, repeats: int) -> dict[str, float]:
     each = {batch: statistics.median(times) for batch, times in seconds.items()}
     best = min(BATCHES, key=lambda batch: each[batch])
     return {
-        "ms one by one": each[best] * 1e3, "batch": best, "ms along": each[n] * 1e3,
+        "ms separate": each[best] * 1e3, "batch": best, "ms shared": each[n] * 1e3,
         "faster": ratio(seconds[best], seconds[n]), "than batch 1": ratio(seconds[1], seconds[n]),
         "than batch 8": ratio(seconds[8], seconds[n]), "bound": bound,
         "difference": difference(network, values, expected),
@@ -100,7 +100,7 @@ def measure(network: Network, length: int, repeats: int) -> dict[str, float]:
 
 
 def random_predictor(network: Network) -> Predictor:
-    about = read_published(network.model)
+    about = read_published_model(network.model)
     crop = (about.window - network.stride) // 2
     torch.manual_seed(0)
     module = network.build({}, network.tracks, crop)

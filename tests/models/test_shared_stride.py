@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from tests.tolerance import FLOAT64, assert_close
 from trackserver.errors import InvalidRequest
 from trackserver.genome.sequence import Codes, N
-from trackserver.models import along, basset, beluga, chrombpnet, compact, deepsea, registry
-from trackserver.models.along import Windows, count_windows, each_window, goes_along
+from trackserver.models import basset, beluga, chrombpnet, compact, deepsea, registry, shared_stride
 from trackserver.models.card import ModelCard, Track, write_card
+from trackserver.models.shared_stride import Windows, count_windows, each_window, shares_windows
 from trackserver.models.weights import save_weights
 from trackserver.predict.engine import Predictor
 from trackserver.predict.ensemble import Ensemble
@@ -109,7 +109,7 @@ def sequences(case: Case, n: int, batch: int = 1) -> Codes:
     return codes
 
 
-def one_by_one(codes: Codes, window: int, stride: int) -> Codes:
+def separate_windows(codes: Codes, window: int, stride: int) -> Codes:
     """(B, L) -> (B * n, window)."""
     return np.lib.stride_tricks.sliding_window_view(codes, window, 1)[:, ::stride].reshape(-1, window)
 
@@ -127,7 +127,7 @@ def test_a_sequence_says_what_its_windows_say(case: Case, n: int, batch: int) ->
     asked, codes = predictor(case, batch_size=100), sequences(case, n, batch)
     with torch.inference_mode():
         values = asked.module(asked.one_hot(codes)).numpy()
-    expected = end_to_end(asked.predict(one_by_one(codes, case.window, case.stride)), batch)
+    expected = end_to_end(asked.predict(separate_windows(codes, case.window, case.stride)), batch)
     assert values.shape == (batch, case.tracks, n * case.stride // case.bin_width)
     assert_close(values, expected, asked.module)
 
@@ -136,7 +136,7 @@ def test_a_sequence_says_what_its_windows_say(case: Case, n: int, batch: int) ->
 def test_a_planted_fault_is_found(case: Case) -> None:
     """All bins shifted by one, or one number off by a ten-thousandth of scale, is more than rounding."""
     asked = predictor(case, batch_size=100)
-    expected = end_to_end(asked.predict(one_by_one(sequences(case, 7), case.window, case.stride)), 1)
+    expected = end_to_end(asked.predict(separate_windows(sequences(case, 7), case.window, case.stride)), 1)
     one_off = expected.copy()
     one_off[0, -1, expected.shape[-1] // 2] += 1e-4 * np.abs(expected).max()
     for wrong in (np.roll(expected, 1, axis=-1), one_off):
@@ -150,7 +150,7 @@ def test_but_for_rounding_nothing_differs(case: Case) -> None:
     asked, codes = predictor(case), sequences(case, 7, 2)
     module = asked.module.double()
     values = module(asked.one_hot(codes).double())
-    expected = module(asked.one_hot(one_by_one(codes, case.window, case.stride)).double())
+    expected = module(asked.one_hot(separate_windows(codes, case.window, case.stride)).double())
     assert values.std() > values.mean() / 100
     assert_close(values.numpy(), end_to_end(expected.numpy(), 2), module, roundoff=FLOAT64)
 
@@ -159,8 +159,8 @@ def test_but_for_rounding_nothing_differs(case: Case) -> None:
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
 def test_both_strands(case: Case, batch_size: int) -> None:
     asked, codes = predictor(case, Ensemble(both_strands=True), batch_size), sequences(case, 7, 3)
-    assert asked.reads(codes.shape[1])
-    expected = end_to_end(asked.predict(one_by_one(codes, case.window, case.stride)), 3)
+    assert asked.accepts_length(codes.shape[1])
+    expected = end_to_end(asked.predict(separate_windows(codes, case.window, case.stride)), 3)
     assert_close(asked.predict(codes), expected, asked.module)
 
 
@@ -170,7 +170,7 @@ def test_both_strands(case: Case, batch_size: int) -> None:
 def test_the_size_of_the_parts_changes_nothing(case: Case, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, codes = predictor(case), sequences(case, 7)
     expected = asked.predict(codes)
-    monkeypatch.setattr(along, "PART", part)
+    monkeypatch.setattr(shared_stride, "PART_BP", part)
     assert_close(asked.predict(codes), expected, asked.module)
 
 
@@ -182,7 +182,7 @@ def test_any_stride_and_number_of_windows(half: int, n: int, name: str) -> None:
     asked, codes = predictor(case), sequences(case, n)
     with torch.inference_mode():
         values = asked.module(asked.one_hot(codes)).numpy()
-    assert_close(values, end_to_end(asked.predict(one_by_one(codes, case.window, case.stride)), 1), asked.module)
+    assert_close(values, end_to_end(asked.predict(separate_windows(codes, case.window, case.stride)), 1), asked.module)
 
 
 @pytest.mark.parametrize("stride", [128, 200])
@@ -228,15 +228,15 @@ def test_the_threshold_comes_before_the_pool_along_a_sequence() -> None:
     first.weight *= 1e-6
     first.bias *= 1e-6
     second.weight *= 1e6
-    assert_close(asked.predict(codes), end_to_end(asked.predict(one_by_one(codes, 1000, 128)), 1), asked.module)
+    assert_close(asked.predict(codes), end_to_end(asked.predict(separate_windows(codes, 1000, 128)), 1), asked.module)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_modules_say_whether_they_go_along(case: Case) -> None:
     module = case.make(case.crop)
-    assert goes_along(module, case.stride) == (case in SHARING)
+    assert shares_windows(module, case.stride) == (case in SHARING)
     if case.name != "compact" and case.name != "compact-wider-crop":
-        assert not goes_along(module, case.stride + 2)
+        assert not shares_windows(module, case.stride + 2)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_modules_say_whether_they_go_along(case: Case) -> None:
         (basset.STEPS, 600, 200, 6, False),
     ],
 )
-def test_phases(steps: tuple[along.Step, ...], window: int, stride: int, phases: int, overlap: bool) -> None:
+def test_phases(steps: tuple[shared_stride.Step, ...], window: int, stride: int, phases: int, overlap: bool) -> None:
     windows = Windows(window, stride, steps)
     assert (windows.phases, windows.overlap) == (phases, overlap)
     assert windows.pitch * windows.pool == phases * stride
@@ -267,8 +267,8 @@ def test_phases(steps: tuple[along.Step, ...], window: int, stride: int, phases:
 
 def test_a_compact_model_goes_along_where_no_bin_sees_beyond_its_window() -> None:
     edge = compact.margin(COMPACT)
-    assert goes_along(compact.build(config_of(COMPACT), 3, edge), 128)
-    assert not goes_along(compact.build(config_of(COMPACT), 3, edge - 8), 128)
+    assert shares_windows(compact.build(config_of(COMPACT), 3, edge), 128)
+    assert not shares_windows(compact.build(config_of(COMPACT), 3, edge - 8), 128)
 
 
 def config_of(config: compact.CompactConfig) -> dict[str, object]:
@@ -287,38 +287,38 @@ def config_of(config: compact.CompactConfig) -> dict[str, object]:
 )
 def test_models_with_padding_or_a_global_layer_do_not(architecture: str, crop: int, kept: int) -> None:
     with torch.device("meta"):
-        assert not goes_along(registry.architecture(architecture).build({}, 3, crop), kept)
+        assert not shares_windows(registry.architecture(architecture).build({}, 3, crop), kept)
 
 
 def test_any_other_module_does_not() -> None:
-    assert not goes_along(nn.Linear(1, 1), 128)
+    assert not shares_windows(nn.Linear(1, 1), 128)
 
 
 @pytest.mark.parametrize("case", SHARING, ids=lambda case: case.id)
 def test_a_predictor_reads_whole_numbers_of_windows(case: Case) -> None:
     asked = predictor(case)
     wrong = (case.window - case.stride, case.window - 1, case.window + 1, case.window + case.stride + 1)
-    assert [asked.reads(case.window + i * case.stride) for i in range(3)] == [True] * 3
-    assert not any(asked.reads(length) for length in wrong)
+    assert [asked.accepts_length(case.window + i * case.stride) for i in range(3)] == [True] * 3
+    assert not any(asked.accepts_length(length) for length in wrong)
     with pytest.raises(InvalidRequest, match=f"of {case.window:,} bp"):
         asked.predict(np.zeros((1, case.window + 1), np.uint8))
 
 
 def test_a_predictor_reads_single_windows_where_a_module_does_not_go_along() -> None:
     case = next(case for case in CASES if case.id == "deepsea-402")
-    assert [predictor(case).reads(1000 + i * 402) for i in range(2)] == [True, False]
+    assert [predictor(case).accepts_length(1000 + i * 402) for i in range(2)] == [True, False]
 
 
 def test_shifted_windows_are_read_one_by_one() -> None:
     """What moves into a shifted window is unknown sequence, not its neighbour's."""
     asked = predictor(CASES[3], Ensemble(shifts=(0, 1)))
-    assert [asked.reads(1000 + i * CASES[3].stride) for i in range(2)] == [True, False]
+    assert [asked.accepts_length(1000 + i * CASES[3].stride) for i in range(2)] == [True, False]
 
 
 @pytest.mark.parametrize("length", [0, 999, 1001, 1127])
 def test_a_module_refuses_what_is_no_whole_number_of_windows(length: int) -> None:
     module = deepsea.DeepSEA(deepsea.DeepSEAConfig(WIDTHS, 20), 3, 436)
-    with pytest.raises(InvalidRequest, match=r"no whole number of windows of 1,000 bp, 128 bp apart"):
+    with pytest.raises(InvalidRequest, match=r"not a whole number of windows of 1,000 bp, 128 bp apart"):
         module(torch.zeros(1, 4, length))
 
 
@@ -337,10 +337,10 @@ def test_a_model_loaded_at_a_stride_goes_along_at_it(tmp_path: Path) -> None:
     config = {"channels": list(WIDTHS), "hidden": 20, "window": 1000}
     card = ModelCard("m", "deepsea", "M", ("hg19",), 1000, 400, 200, PAIRED, config, digest)
     write_card(card, tmp_path / "m" / registry.CARD)
-    assert goes_along(registry.load(tmp_path, "m"), 200)
+    assert shares_windows(registry.load(tmp_path, "m"), 200)
     loaded = registry.load(tmp_path, "m", stride=128)
-    assert goes_along(loaded, 128) and not goes_along(loaded, 200)
+    assert shares_windows(loaded, 128) and not shares_windows(loaded, 200)
     assert torch.equal(loaded(torch.ones(1, 4, 1000)), module(torch.ones(1, 4, 1000)))
     # A module loaded at another stride than its card's is asked window by window.
-    assert not Predictor(card.at_stride(128), registry.load(tmp_path, "m"), "cpu").reads(1128)
-    assert Predictor(card.at_stride(128), loaded, "cpu").reads(1128)
+    assert not Predictor(card.at_stride(128), registry.load(tmp_path, "m"), "cpu").accepts_length(1128)
+    assert Predictor(card.at_stride(128), loaded, "cpu").accepts_length(1128)
