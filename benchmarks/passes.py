@@ -3,12 +3,14 @@
     python benchmarks/passes.py [--json]
 
 A cold effect is counted from the request to its stored description, a row of a list from the list to its table, both on
-the demo's site. Calls into the network itself (models, the cone) are left out, since each layer is one.
+the demo's site. Calls into the network itself (models, the cone) are left out, since each layer is one, and so are
+properties, since to read a value's attribute is not to go anywhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import shutil
 import sys
@@ -16,6 +18,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,7 +42,7 @@ class Passes:
         self.files: list[str] = []
 
     def see(self, frame: FrameType, event: str, argument: object) -> None:
-        if event == "call" and (file := own_file(frame)) and "<" not in frame.f_code.co_name:
+        if event == "call" and (file := own_file(frame)) and is_step(frame, file):
             self.frames += 1
             if not self.files or self.files[-1] != file:
                 self.files.append(file)
@@ -54,6 +57,25 @@ def own_file(frame: FrameType) -> str:
     path = Path(frame.f_code.co_filename)
     name = path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else ""
     return "" if name.startswith(LEFT_OUT) else name
+
+
+def is_step(frame: FrameType, file: str) -> bool:
+    """Whether a call is one of a named function that is no property."""
+    code = frame.f_code
+    return "<" not in code.co_name and code.co_firstlineno not in property_lines(file)
+
+
+@cache
+def property_lines(file: str) -> frozenset[int]:
+    """The lines on which a file's properties begin, with their decorators."""
+    functions = (
+        node for node in ast.walk(ast.parse((PACKAGE / file).read_text())) if isinstance(node, ast.FunctionDef)
+    )
+    return frozenset(
+        function.decorator_list[0].lineno
+        for function in functions
+        if any("property" in ast.unparse(decorator) for decorator in function.decorator_list)
+    )
 
 
 @contextmanager

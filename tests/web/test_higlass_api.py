@@ -159,9 +159,9 @@ def test_predicted_and_measured_know_each_other(client: FlaskClient, site: Site)
 
 def test_preflight_and_cross_origin(client: FlaskClient) -> None:
     """Every HiGlass request carries Content-Type, so a notebook on another origin asks first."""
-    query = {"Origin": "http://elsewhere", "Access-Control-Request-Method": "GET",
+    headers = {"Origin": "http://elsewhere", "Access-Control-Request-Method": "GET",
              "Access-Control-Request-Headers": "content-type,authorization"}  # fmt: skip
-    answer = client.options("/api/v1/tiles/?d=signal.0.0", headers=query)
+    answer = client.options("/api/v1/tiles/?d=signal.0.0", headers=headers)
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
@@ -169,12 +169,12 @@ def test_preflight_and_cross_origin(client: FlaskClient) -> None:
 
 
 def test_an_effects_tiles_never_wait_for_the_model(client: FlaskClient, snv: str) -> None:
-    query = client.post("/api/v1/effects/", json={"model": "random", "assembly": "tiny", "variants": [snv]})
-    assert query.status_code == 202
-    uid = f"fx-{query.json['id']}-0-delta"
+    response = client.post("/api/v1/effects/", json={"model": "random", "assembly": "tiny", "variants": [snv]})
+    assert response.status_code == 202
+    uid = f"fx-{response.json['id']}-0-delta"
     early = client.get(f"/api/v1/tiles/?d={uid}.0.0").json
     assert list(early) == [f"{uid}.0.0"]
-    done = finished(client, query.json["id"])
+    done = finished(client, response.json["id"])
     tracks = {track["index"]: track for track in done["tracks"]}
     ids = [f"{uid}.0.0" for uid in tracks[0]["tilesets"].values()]
     tiles = client.get("/api/v1/tiles/?" + "&".join(f"d={tile}" for tile in ids)).json

@@ -258,9 +258,9 @@ def test_ranges_of_a_file(client: FlaskClient, hub_site: Site) -> None:
     assert client.get("/api/v1/files/k562-t0").data == data
     head = client.head(url)
     assert (head.status_code, head.data, int(head.headers["Content-Length"])) == (200, b"", len(data))
-    for address, start, end in (("0-99", 0, 100), (f"{len(data) - 5}-", len(data) - 5, len(data)),
+    for span, start, end in (("0-99", 0, 100), (f"{len(data) - 5}-", len(data) - 5, len(data)),
                               ("-7", len(data) - 7, len(data)), (f"10-{10**9}", 10, len(data))):  # fmt: skip
-        part = client.get(url, headers={"Range": f"bytes={address}"})
+        part = client.get(url, headers={"Range": f"bytes={span}"})
         assert (part.status_code, part.data) == (206, data[start:end])
         assert part.headers["Content-Range"] == f"bytes {start}-{end - 1}/{len(data)}"
     beyond = client.get(url, headers={"Range": f"bytes={len(data)}-"})
@@ -273,8 +273,8 @@ def test_ranges_of_a_file(client: FlaskClient, hub_site: Site) -> None:
 
 def test_other_origins_may_ask_for_ranges(client: FlaskClient) -> None:
     url, origin = "/api/v1/files/k562-t0.bw", {"Origin": "https://igv.org"}
-    address = origin | {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
-    preflight = client.options(url, headers=address)
+    headers = origin | {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
+    preflight = client.options(url, headers=headers)
     assert preflight.status_code == 200
     assert "range" in preflight.headers["Access-Control-Allow-Headers"].lower()
     part = client.get(url, headers=origin | {"Range": "bytes=0-9"})

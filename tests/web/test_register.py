@@ -66,10 +66,10 @@ def test_a_registered_file_is_drawn_like_a_local_one(client: FlaskClient, origin
 
 def test_the_same_address_is_the_same_uid(client: FlaskClient, origin: Origin) -> None:
     first = client.post("/api/v1/register_url/", json=body(origin.url("/signal.bw")))
-    query = len(origin.asked)
+    n_requests = len(origin.asked)
     again = client.post("/api/v1/register_url", json=body(origin.url("/signal.bw"), coordSystem=None))
     assert (again.status_code, again.json) == (200, first.json)
-    assert len(origin.asked) == query
+    assert len(origin.asked) == n_requests
     named = client.post("/api/v1/register_url/", json=body(origin.url("/signal.bw"), uid="mine", name="Mine"))
     assert (named.status_code, named.json["uid"]) == (201, "mine")
 

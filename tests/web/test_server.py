@@ -111,17 +111,17 @@ def start() -> Iterator[Callable[..., Running]]:
 def test_an_effect_is_seen_from_every_worker(start: Callable[..., Running], tmp_path: Path, files: Path) -> None:
     server = start(make_site(tmp_path / "site", files), "--workers", "2")
     ref = decode(server.site.reference("tiny").genome.codes(Locus("chrA", 20_010, 20_011)))
-    status, query = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
-    assert (status, query["status"] in ("queued", "running")) == (202, True)
-    seen = [query["status"]]
+    status, job = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
+    assert (status, job["status"] in ("queued", "running")) == (202, True)
+    seen = [job["status"]]
     while seen[-1] != "done":
-        status, result = server.ask(f"/api/v1/effects/{query['id']}/")
+        status, result = server.ask(f"/api/v1/effects/{job['id']}/")
         assert (status, result["status"] in ("queued", "running", "done")) == (200, True), result
         seen.append(result["status"])
         time.sleep(0.05)
     for _ in range(20):
         jobs = {job["id"]: job["status"] for job in server.ask("/api/v1/jobs/")[1]["jobs"]}
-        assert jobs == {"warm-up": "done", query["id"]: "done"}
+        assert jobs == {"warm-up": "done", job["id"]: "done"}
     assert server.stop().count("\n") == 1  # its address, and nothing that went wrong
 
 
@@ -195,9 +195,9 @@ def test_a_process_that_never_begins_is_given_up_and_jobs_say_so(
 def effect_of(server: Running) -> dict[str, Any]:
     """A variant's effect, once it is done or has failed."""
     ref = decode(server.site.reference("tiny").genome.codes(Locus("chrA", 20_010, 20_011)))
-    _, query = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
-    until(lambda: server.ask(f"/api/v1/effects/{query['id']}/")[1]["status"] in ("done", "failed"))
-    result: dict[str, Any] = server.ask(f"/api/v1/effects/{query['id']}/")[1]
+    _, job = server.ask("/api/v1/effects/", {"variants": [f"chrA:20011:{ref}:{'A' if ref != 'A' else 'C'}"]})
+    until(lambda: server.ask(f"/api/v1/effects/{job['id']}/")[1]["status"] in ("done", "failed"))
+    result: dict[str, Any] = server.ask(f"/api/v1/effects/{job['id']}/")[1]
     return result
 
 

@@ -82,7 +82,8 @@ def predict(
     genome_assembly = site.assembly(assembly_for(site, card, assembly))
     prediction = Prediction(
         site, model, SweepOptions(ensemble.resolve(card), **options), selection,
-        read_bed(regions, genome_assembly) if regions else None, genome_assembly.name, Hardware(device, cluster, workers),
+        read_bed(regions, genome_assembly) if regions else None, genome_assembly.name,
+        Hardware(device, cluster, workers),
     )  # fmt: skip
     with show_progress("Looking for known sequence") as report:
         site.reference(genome_assembly.name).known_sequence(report)

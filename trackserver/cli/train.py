@@ -62,7 +62,8 @@ def train(
         raise InvalidRequest(f"There is no directory {target.resolve().parent} for the model; make it first.")
     with show_stages("Training") as report:
         card = fit(
-            training_tracks(site, name, selection, loss), site.reference(name).genome, read_folds(folds_file, genome_assembly),
+            training_tracks(site, name, selection, loss), site.reference(name).genome,
+            read_folds(folds_file, genome_assembly),
             target,
             assembly=genome_assembly, recipe=read_recipe(recipe_file) if recipe_file else None,
             run=TrainingRun(minutes, seed, device), overwrite=overwrite, progress=report,
