@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from tests.tolerance import assert_close
 from trackserver.catalogue.site import Site
 from trackserver.cli import main
-from trackserver.cli.ism import WIDTH, picture
+from trackserver.cli.ism import LINE_WIDTH, draw_letters
 from trackserver.genome.locus import Locus
 from trackserver.genome.sequence import decode
 from trackserver.variants.mutagenesis import Mutagenesis
@@ -65,17 +65,17 @@ def test_what_is_wrong_is_one_sentence(site: Site) -> None:
 
 def test_a_picture_has_letters_under_their_bars() -> None:
     """Of importances 1, one half, 0 and minus a third; then one beyond the line's end."""
-    importance = np.zeros(WIDTH + 1, np.float32)
-    importance[[0, 1, 3, WIDTH]] = 1, 0.5, -1 / 3, 1
-    values = np.zeros((1, 4, WIDTH + 1), np.float32)
+    importance = np.zeros(LINE_WIDTH + 1, np.float32)
+    importance[[0, 1, 3, LINE_WIDTH]] = 1, 0.5, -1 / 3, 1
+    values = np.zeros((1, 4, LINE_WIDTH + 1), np.float32)
     values[0, 1] = -3 * importance  # of one alternative
-    codes = np.zeros(WIDTH + 1, np.uint8)
-    found = Mutagenesis(Locus("chrA", 9, 10 + WIDTH), codes, (0,), "sad", values, 0.0)
-    lines = list(picture(found))
-    assert lines[:6] == ["chrA:10", "█", "█▄", "██", "A" * WIDTH, "   █"]
-    assert lines[6:] == [f"chrA:{10 + WIDTH}", "█", "█", "█", "A", ""]
+    codes = np.zeros(LINE_WIDTH + 1, np.uint8)
+    found = Mutagenesis(Locus("chrA", 9, 10 + LINE_WIDTH), codes, (0,), "sad", values, 0.0)
+    lines = list(draw_letters(found))
+    assert lines[:6] == ["chrA:10", "█", "█▄", "██", "A" * LINE_WIDTH, "   █"]
+    assert lines[6:] == [f"chrA:{10 + LINE_WIDTH}", "█", "█", "█", "A", ""]
 
 
 def test_nothing_but_zeros_is_a_flat_picture() -> None:
     found = Mutagenesis(Locus("chrA", 0, 3), np.zeros(3, np.uint8), (0,), "sad", np.zeros((1, 4, 3), np.float32), 0.0)
-    assert list(picture(found)) == ["chrA:1", "AAA", ""]
+    assert list(draw_letters(found)) == ["chrA:1", "AAA", ""]

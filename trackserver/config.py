@@ -55,9 +55,7 @@ class Settings(BaseSettings):
     notice: str = Field("", description="one line that the page always shows, such as where the data come from")
     assembly: str = Field("", description="the assembly that the page opens with")
     assemblies: dict[str, AssemblyFiles] = Field({}, description="the files of each assembly")
-    model: str = Field(
-        "", description="the model that the page opens with; default: the installed one, if there is only one"
-    )
+    model: str = Field("", description="the model that the page opens with; default: the first installed one")
     locus: str = Field("", description="the locus that the page opens at, such as chr1:47,680,001-47,700,000")
     rows: list[list[str]] = Field([], description="rows that the page opens with, each one or two tileset uids")
     examples: list[Example] = Field([], description="example variants that the page offers")

@@ -484,7 +484,7 @@ def test_the_verb(shared_site: Site, mixed: str, tsv: Path, tmp_path: Path) -> N
     dry = call(shared_site, str(source), "--dry-run")
     assert dry.exit_code == 0, dry.output
     assert "14 rows: 5 ok, 1 duplicate" in dry.output
-    assert "1 fit with the alleles exchanged" in dry.output
+    assert "1 match with REF and ALT swapped" in dry.output
     found = call(shared_site, str(source), "-o", str(out), "--json")
     assert found.exit_code == 0, found.output
     output = json.loads(found.stdout)

@@ -393,7 +393,7 @@ def lying_letters(page: Page) -> Steps:
         }
         route.fulfill(response=response, json=tiles)
 
-    return (lambda: page.route("**/tiles/?*", answer)), (lambda: page.unroute("**/tiles/?*"))
+    return (lambda: page.route("**/tiles/?*", answer)), (lambda: page.unroute_all(behavior="wait"))
 
 
 def test_a_failing_tileset_beside_good_ones(address: str, site: Site, open_page: Open) -> None:

@@ -326,7 +326,7 @@ def test_a_dry_run_says_what_it_takes_and_computes_nothing(site: Site, monkeypat
     assert said["memory"] > 100e6
     assert site.catalogue.tilesets(model="random") == [] == list(site.tilesets.rglob("*.bw"))
     text = call(site, "--dry-run").stdout
-    assert "windows" in text and "Disk: " in text and "About " in text
+    assert "windows" in text and "Disk: " in text and "Time: about " in text
 
 
 def test_what_does_not_fit_is_not_begun(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
