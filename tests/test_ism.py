@@ -36,7 +36,9 @@ def test_a_person_sees_a_picture_and_a_table(site: Site) -> None:
 def test_chosen_tracks_one_after_the_other_and_as_json(site: Site) -> None:
     done = run(site, "random", "chrA:20001-20004", "--tracks", "0,2", "--preview", "--score", "sad")
     assert done.exit_code == 0, done.output
-    assert "0 DNase K562: strongest variant chrA:2000" in done.stdout and "2 CAGE K562 -: strongest variant" in done.stdout
+    assert (
+        "0 DNase K562: strongest variant chrA:2000" in done.stdout and "2 CAGE K562 -: strongest variant" in done.stdout
+    )
     assert "gradient at the reference" in done.stderr
     found = json.loads(run(site, "random", "chrA:20001-20004", "--tracks", "0,2", "--json").stdout)
     assert {track["index"] for track in found["tracks"]} == {0, 2}

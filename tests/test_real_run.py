@@ -31,7 +31,7 @@ def test_held_out_windows(real_data: Path, tmp_path: Path, monkeypatch: pytest.M
     site = Site(tmp_path / "site")
     trained_on = {record.uid: record.accession for record in site.catalogue.tilesets(kind="predicted")}
     pairs = Listing(site).pairs()
-    assert {uid: site.catalogue.tileset(pairs[uid].measured).accession for uid in trained_on} == trained_on
+    assert {uid: site.catalogue.tileset(pairs[uid].observed).accession for uid in trained_on} == trained_on
     assert dnase["window_pearson"] >= 0.30
     assert dnase["window_pearson"] >= regression["window_pearson"] + 0.08
     assert dnase["log1p_pearson"] >= 0.42

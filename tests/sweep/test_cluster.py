@@ -47,7 +47,7 @@ def workers(site: Site) -> list[int]:
 
 def deadly(*asked: Any) -> Predictor:
     predictor = plain(*asked)
-    predictor.computed = lambda codes: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign,assignment]
+    predictor.predict_batch = lambda codes: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign,assignment]
     return predictor
 
 
@@ -102,7 +102,7 @@ def test_a_site_that_a_node_does_not_find_is_said(site: Site) -> None:
 def test_without_ray_or_a_cluster_the_fix_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     script = """
 from trackserver.errors import Unavailable
-from trackserver.sweep.cluster import ray_connection
+from trackserver.predict.ray import ray_connection
 try:
     with ray_connection("nowhere"):
         pass
@@ -122,7 +122,7 @@ def test_workers_do_not_run_what_lies_in_the_folder_one_stands_in(site: Site, tm
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
     script = (
         "import ray, sys\n"
-        "from trackserver.sweep.cluster import connected\n"
+        "from trackserver.predict.ray import ray_connection\n"
         "with ray_connection('local'):\n"
         "    print(ray.get(ray.remote(lambda: __import__('numpy').__file__).remote()))\n"
     )
