@@ -49,7 +49,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 def publish(part: Path, path: Path) -> None:
     """Sync a finished file to disk and rename it."""
-    with part.open("rb+") as file:
+    with part.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
     _sync_folder(path.parent)
@@ -86,19 +86,22 @@ def publish_folder(part: Path, path: Path, *, replace: bool = False) -> None:
     """Sync the files of a finished folder to disk and rename it; see `whole_folder`."""
     for path_in_part in part.rglob("*"):
         if path_in_part.is_file() and not path_in_part.is_symlink():
-            with path_in_part.open("rb+") as file:
+            with path_in_part.open("rb") as file:
                 os.fsync(file.fileno())
     if path.exists() and not replace:
         return
+    old = temporary_path(path)
     if path.exists():
-        old = temporary_path(path)
         os.replace(path, old)
-        shutil.rmtree(old, ignore_errors=True)
     try:
         os.replace(part, path)
     except OSError:
+        if old.exists():
+            os.replace(old, path)
+            raise
         if not path.exists():  # if it exists, another process was faster just now
             raise
+    shutil.rmtree(old, ignore_errors=True)
     _sync_folder(path.parent)
 
 

@@ -81,7 +81,7 @@ def read_torchscript(path: Path) -> nn.Module:
             for function in cast(Any, functions).get_functions():
                 _check_block(path, function.graph)
         except (RuntimeError, ValueError) as error:
-            reason = _last_line(error) if "PytorchStreamReader" in str(error) else str(error).strip().splitlines()[0]
+            reason = last_line(error) if "PytorchStreamReader" in str(error) else str(error).strip().splitlines()[0]
             raise DataError(f"{path} cannot be read as TorchScript: {reason.rstrip('.')}.") from None
     wrapped: nn.Module = torch.jit._recursive.wrap_cpp_module(module)
     return wrapped
@@ -278,7 +278,7 @@ def check_runs(program: nn.Module, card: ModelCard, path: Path) -> None:
                 output = program(one_hot[:batch])
             except (RuntimeError, TypeError, NotImplementedError) as error:
                 raise DataError(
-                    f"{path} fails on {batch} windows (B, 4, L) of {card.window} bp: {_last_line(error)}."
+                    f"{path} fails on {batch} windows (B, 4, L) of {card.window} bp: {last_line(error)}."
                 ) from None
             if not isinstance(output, Tensor) or tuple(output.shape) != (batch, *expected):
                 shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -287,5 +287,5 @@ def check_runs(program: nn.Module, card: ModelCard, path: Path) -> None:
                 raise DataError(f"{path} returns values that are not finite floating-point numbers.")
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].rstrip(".") if str(error).strip() else type(error).__name__

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from trackserver import processes
 from trackserver.errors import DataError
 from trackserver.models.card import ModelCard
-from trackserver.models.program import read_program
+from trackserver.models.program import last_line, read_program
 
 MAX_MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 MAX_LOAD_S = 300.0
@@ -249,11 +249,11 @@ def _reply(
     except DataError as error:
         return {"error": str(error)}, None
     except (MemoryError, torch.OutOfMemoryError) as error:
-        return {"memory": _last_line(error)}, None
+        return {"memory": last_line(error)}, None
     except Exception as error:  # any error here is the program's
         if "can't allocate memory" in str(error):
-            return {"memory": _last_line(error)}, None
-        return {"error": f"{path} fails on {len(inputs[0])} windows (B, 4, L): {_last_line(error)}."}, None
+            return {"memory": last_line(error)}, None
+        return {"error": f"{path} fails on {len(inputs[0])} windows (B, 4, L): {last_line(error)}."}, None
     if not isinstance(output, Tensor) or not output.is_floating_point():
         return {"kind": str(output.dtype) if isinstance(output, Tensor) else type(output).__name__}, None
     return {"kind": "floating", "shape": list(output.shape)}, output.detach().float().cpu().contiguous().numpy()
@@ -268,10 +268,6 @@ def _run(module: nn.Module, inputs: Sequence[Tensor]) -> Any:
     with torch.enable_grad():
         one_hot.requires_grad_()
         return torch.autograd.grad(module(one_hot), one_hot, weights)[0]
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1].rstrip(".") if str(error).strip() else type(error).__name__
 
 
 def _send(connection: Connection, reply: Mapping[str, Any]) -> None:
